@@ -1,0 +1,1 @@
+"""The micro scale: laws, microstructures, load paths, cell solves, datasets."""

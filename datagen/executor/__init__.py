@@ -1,0 +1,1 @@
+"""Executors: run a list of idempotent tasks, here or elsewhere."""

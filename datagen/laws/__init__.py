@@ -1,0 +1,1 @@
+"""Constitutive laws: the contract and one law a file."""

@@ -1,0 +1,71 @@
+"""Isotropic linear elasticity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from datagen.laws.law import Law, Measure, Step, finite_verdict
+from datagen.tensors import join, lame_constants
+
+
+class LinearElastic(Law):
+    r"""Isotropic linear elastic solid at small strain (Hooke's law).
+
+    sigma = lmbda tr(eps) 1 + 2 mu eps,  psi = 1/2 sigma : eps
+
+    Differentiable with respect to its moduli.
+
+    Args:
+        E: Young's modulus [MPa], > 0.
+        nu: Poisson's ratio, in (-1, 1/2).
+
+    Raises:
+        ValueError: a modulus outside its range.
+
+    Reference:
+        J. C. Simo, T. J. R. Hughes, Computational Inelasticity, 1998, section 2.1.
+    """
+
+    measure = Measure.SMALL
+    linear = True
+    mirror_z = True
+
+    lmbda: Tensor
+    mu: Tensor
+
+    def __init__(self, E: float, nu: float) -> None:
+        super().__init__()
+        lmbda, mu = lame_constants(E, nu)
+        self.register_buffer("lmbda", torch.tensor(lmbda, dtype=torch.float64))
+        self.register_buffer("mu", torch.tensor(mu, dtype=torch.float64))
+
+    def forward(self, strain: Tensor, state: Tensor, dt: Tensor | float, parameters: Tensor | None = None) -> Step:
+        """See `Law.forward`."""
+        self.check(strain, state)
+        stress = self._stress(strain)
+        psi = 0.5 * (stress * strain).sum(-1)
+        return self.answer(psi, stress, torch.zeros_like(psi), state, finite_verdict(strain))
+
+    def linearise(
+        self,
+        strain: Tensor,
+        state: Tensor,
+        dt: Tensor | float,
+        parameters: Tensor | None = None,
+        components: Sequence[str] | None = None,
+    ) -> tuple[Step, Tensor]:
+        """See `Law.linearise`; the tangent is constant, so nothing is saved."""
+        return self.forward(strain, state, dt, parameters), strain.new_empty(*strain.shape[:-1], 0)
+
+    def apply_tangent(self, saved: Tensor, direction: Tensor) -> Tensor:
+        """See `Law.apply_tangent`."""
+        batch = torch.broadcast_shapes(saved.shape[:-1], direction.shape[:-1])
+        return self._stress(direction.expand(*batch, 6))
+
+    def _stress(self, eps: Tensor) -> Tensor:
+        pressure = self.lmbda * (eps[..., 0] + eps[..., 1] + eps[..., 2])
+        stress = 2 * self.mu[..., None] * eps
+        return join([stress[..., :3] + pressure[..., None], stress[..., 3:]])

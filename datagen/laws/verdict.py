@@ -1,0 +1,47 @@
+"""What a law says about each of its answers: a code with a sentence."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Verdict(IntEnum):
+    """0 is good; 1 to 9: the answer stands, with a warning; from 10 on there is no answer and the numbers are nan.
+
+    When several apply to one point the largest code is reported.
+    """
+
+    GOOD = 0
+    OUTSIDE_RANGE = 1
+    UNSTABLE = 2
+    NOT_CONVERGED = 10
+    INVERTED = 11
+    NOT_FINITE = 12
+
+    @property
+    def sentence(self) -> str:
+        """What it means and what to do."""
+        return _SENTENCES[self]
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the numbers that come with this verdict may be used."""
+        return self < FIRST_WITHOUT_ANSWER
+
+
+FIRST_WITHOUT_ANSWER = 10
+
+_SENTENCES = {
+    Verdict.GOOD: "The answer is good.",
+    Verdict.OUTSIDE_RANGE: (
+        "The strain lies outside the range the law was trained on; check the answer against the law it learned, "
+        "or retrain on a larger range."
+    ),
+    Verdict.UNSTABLE: (
+        "The solver met negative curvature and converged to a state that need not be stable; take smaller load steps "
+        "to follow one branch."
+    ),
+    Verdict.NOT_CONVERGED: "The solver did not converge; take smaller load steps or loosen the tolerance.",
+    Verdict.INVERTED: "The deformation folds the material over (det F <= 0); reduce the strain.",
+    Verdict.NOT_FINITE: "The strain or the state handed to the law is not a finite number; look at what called it.",
+}

@@ -1,0 +1,1 @@
+"""Load paths: the class, one sampler a file, and the driver that runs any law along any path."""

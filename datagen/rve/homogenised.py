@@ -1,0 +1,405 @@
+"""A homogenised cell as a constitutive law."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from datagen.laws.law import PLANE_STRAIN, Extra, Law, Measure, Step
+from datagen.laws.verdict import Verdict
+from datagen.microstructures.microstructure import Microstructure
+from datagen.rve.discretisation import DISCRETISATIONS
+from datagen.rve.kinematics import Kinematics
+from datagen.rve.krylov import dot
+from datagen.rve.phases import Phases, worst_verdict
+from datagen.rve.solver import Batch, Equilibrium, Evaluation, System, newton
+from datagen.tensors import MANDEL, ROW_MAJOR, det, matmul, polar_rotation
+
+MAX_CUTS = 4
+
+
+class HomogenisedCell(Law):
+    r"""A periodic representative volume element as a law: strain in, averages over the equilibrated cell out.
+
+    strain = strain_bar + grad u, u periodic, stress in equilibrium;
+    psi_bar = <psi>, stress_bar = <stress>, dissipation_bar = <dissipation>, and by Hill and Mandel
+    stress_bar : d strain_bar = <stress : d strain>.
+
+    The history is that of the phase laws at all quadrature points. The guess is the macroscopic strain and the
+    fluctuation of the last answer, pulled back by the polar rotation of F_bar; it changes the effort, not the answer.
+    A step that Newton's method does not manage at once is approached from the guess in 2, 4, 8, then 16 pieces, each
+    piece only a guess for the next. The tangent comes from one linear solve per driven component with the converged
+    operator, all as one batch. Not differentiable by autograd.
+
+    The extras ``work`` and ``hill_mandel`` belong to the increment from the guess's strain to the answer, which is
+    the step itself when the state comes from the step before, as in `datagen.paths.drive.drive`.
+
+    Args:
+        microstructure: voxel phases; with several samples the law has the parameter ``sample``.
+        laws: one law a phase, all of one measure.
+        discretisation: "hex8", "hex8r" or "fourier".
+        boundary: "periodic".
+        tolerance: out-of-balance stress relative to the stress, in the energy norm (see `datagen.rve.solver`).
+        components: driven strain components; default all. With one voxel in z, laws that are symmetric to it and
+            in-plane components, the out-of-plane displacement is left out.
+        memory: bytes that one chunk of a batch may take by `bytes_per_cell`; larger batches are cut, which changes
+            no answer beyond rounding. Default 64 MB on the CPU, where chunks that stay in cache are several times
+            faster, 8 GB on an accelerator.
+
+    Raises:
+        ValueError: laws of different measures, a phase without a law, an unknown discretisation or boundary.
+
+    Reference:
+        R. Hill, J. Mech. Phys. Solids 11 (1963) 357, doi:10.1016/0022-5096(63)90036-X;
+        M. Schneider, Acta Mech. 232 (2021) 2051, doi:10.1007/s00707-021-02962-1.
+    """
+
+    def __init__(
+        self,
+        microstructure: Microstructure,
+        laws: Sequence[Law],
+        discretisation: str = "hex8",
+        boundary: str = "periodic",
+        tolerance: float = 1e-8,
+        components: Sequence[str] | None = None,
+        memory: float | None = None,
+    ) -> None:
+        super().__init__()
+        laws = list(laws)
+        _check(microstructure, laws, discretisation, boundary, tolerance)
+        self.measure: Measure = laws[0].measure
+        self.components = self.measure.components if components is None else tuple(components)
+        self.measure.columns(self.components)  # raises on a name that does not exist
+        self.microstructure = microstructure
+        self.tolerance = self.accuracy = tolerance
+        self.memory = memory
+        self.mirror_z = microstructure.grid[2] == 1 and all(law.mirror_z for law in laws)
+        in_plane = set(self.components) <= set(PLANE_STRAIN[self.measure])
+        d = 2 if self.mirror_z and in_plane else 3
+        points = DISCRETISATIONS[discretisation](microstructure.grid, microstructure.spacing)
+        kinematics = Kinematics(self.measure, d, points.n_dim)
+        inner = tuple(c for i, c in enumerate(self.measure.components) if i in kinematics.rows or c in self.components)
+        for law in laws:
+            missing = [c for c in inner if c not in law.components]
+            if missing:
+                raise ValueError(
+                    f"laws: {type(law).__name__} was made for {', '.join(law.components)}, but this cell strains its "
+                    f"points in {', '.join(missing)} too; drive the cell in the components of its laws"
+                )
+        phases = Phases(laws, microstructure.phase, inner)
+        moduli = [_isotropic_part(law) for law in laws]
+        lmbda, mu = (torch.stack(values) for values in zip(*moduli, strict=True))
+        middle = ((lmbda.min() + lmbda.max()) / 2, (mu.min() + mu.max()) / 2)
+        self.system = System(points, phases, kinematics, middle, mu.max(), tolerance)
+        self.linear = self.system.linear
+        self._points = (phases.n_state, points.n_quad, points.n_voxels)
+        self._n_history = phases.n_state * points.n_quad * points.n_voxels
+        self.n_guess = self.measure.n + d * points.n_voxels
+        if microstructure.n_samples > 1:
+            self.parameter_names = ("sample",)
+        energies = {name: Extra((), "MPa", f"<{name}> over the cell") for name in phases.energy_names}
+        self.extras = {
+            **energies,
+            "iterations": Extra((), "-", "conjugate-gradient iterations of the equilibrium solve"),
+            "work": Extra((), "MPa", "<1/2 (P_0 + P_1) : (F_1 - F_0)> over the increment"),
+            "hill_mandel": Extra((), "-", "|dW_macro - dW_micro| / <1/2 (|P_0| + |P_1|) |dF|>"),
+            "dissipation_by_phase": Extra((len(laws),), "MPa", "dissipation in each phase per cell volume"),
+        }
+
+    @property
+    def n_state(self) -> int:
+        """See `Law.n_state`."""
+        return self._n_history + self.n_guess
+
+    @property
+    def state_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """History names, ``phase state number . quadrature point . voxel``, then the guess."""
+        k, Q, V = self._points
+        history = [f"state_{s}.{q}.{v}" for s in range(k) for q in range(Q) for v in range(V)]
+        return (*history, *(f"guess_{g}" for g in range(self.n_guess)))
+
+    def bytes_per_cell(self, columns: int = 0) -> int:
+        """Estimate of the working memory of one cell, with ``columns`` tangent columns solved at once."""
+        k, Q, V = self._points
+        n, d = self.measure.n, self.system.kinematics.d
+        point = 8 * n + 3 * k + 3 * n * max(columns, 1)
+        nodal = (16 + 8 * 2**self.system.discretisation.n_dim // 4) * d * max(columns, 1)
+        return 8 * V * (Q * point + nodal)
+
+    def forward(self, strain: Tensor, state: Tensor, dt: Tensor | float, parameters: Tensor | None = None) -> Step:
+        """See `Law.forward`."""
+        return self._answer(strain, state, dt, parameters, ())[0]
+
+    def linearise(
+        self,
+        strain: Tensor,
+        state: Tensor,
+        dt: Tensor | float,
+        parameters: Tensor | None = None,
+        components: Sequence[str] | None = None,
+    ) -> tuple[Step, Tensor]:
+        """See `Law.linearise`; saved is the homogenised tangent, its columns solved for ``components``."""
+        return self._answer(strain, state, dt, parameters, self.components if components is None else components)
+
+    @torch.no_grad()
+    def _answer(
+        self,
+        strain: Tensor,
+        state: Tensor,
+        dt: Tensor | float,
+        parameters: Tensor | None,
+        components: Sequence[str],
+    ) -> tuple[Step, Tensor]:
+        self.check(strain, state)
+        batch = strain.shape[:-1]
+        columns = self.measure.columns(components)
+        flat = strain.reshape(-1, self.measure.n)
+        B = len(flat)
+        state = state.expand(*batch, self.n_state).reshape(B, self.n_state)
+        dt = torch.as_tensor(dt, dtype=self.dtype, device=self.device).expand(batch).reshape(B)
+        sample = self._samples(parameters, batch)
+        memory = self.memory or (64e6 if self.device.type == "cpu" else 8e9)
+        chunk = max(1, int(memory // self.bytes_per_cell(len(columns))))
+        parts = [
+            self._chunk(flat[i : i + chunk], state[i : i + chunk], dt[i : i + chunk], sample[i : i + chunk], columns)
+            for i in range(0, max(B, 1), chunk)
+        ]
+        steps, tangents = zip(*parts, strict=True)
+
+        def whole(chunks: Iterable[Tensor]) -> Tensor:
+            joined = torch.cat(list(chunks))
+            return joined.reshape((*batch, *joined.shape[1:]))
+
+        psi, stress, dissipation, new_state, verdict = (whole(step[k] for step in steps) for k in range(5))
+        extras = {k: whole(step.extras[k] for step in steps) for k in self.extras}
+        return Step(psi, stress, dissipation, new_state, verdict, extras), whole(tangents).flatten(-2)
+
+    def _samples(self, parameters: Tensor | None, batch: torch.Size) -> Tensor:
+        m = self.microstructure.n_samples
+        if m == 1:
+            return torch.zeros(batch.numel(), dtype=torch.int64, device=self.device)
+        if parameters is None:
+            raise ValueError(f"parameters: got None, wanted the sample index (*b, 1), 0 to {m - 1}")
+        sample = parameters.expand(*batch, 1).reshape(-1).round().to(torch.int64)
+        if sample.numel() and not (int(sample.min()) >= 0 and int(sample.max()) < m):
+            raise ValueError(f"parameters: got sample {int(sample.min())} to {int(sample.max())}, wanted 0 to {m - 1}")
+        return sample
+
+    def _chunk(
+        self, strain: Tensor, state: Tensor, dt: Tensor, sample: Tensor, columns: list[int]
+    ) -> tuple[Step, Tensor]:
+        k, Q, V = self._points
+        B = len(strain)
+        strain, verdict = self._admissible(strain)
+        history = state[:, : self._n_history].reshape(B, k, Q, V).permute(1, 2, 0, 3).contiguous()
+        start = _Guess.read(self, state[:, self._n_history :])
+        batch = Batch(self.system, strain, history, dt, sample)
+        solved = self._equilibrium(batch, start)
+        now = batch.evaluate(solved.u)
+        verdict = worst_verdict(verdict, Verdict.NOT_CONVERGED, ~solved.converged)
+        verdict = worst_verdict(verdict, Verdict.UNSTABLE, solved.negative)
+        verdict = torch.maximum(verdict, torch.where(solved.converged, now.step.verdict, 0).to(torch.int8))
+        tangent = self._tangent(batch, now, columns)
+        step = self._average(batch, now, solved, start, verdict)
+        return step, tangent
+
+    def _admissible(self, strain: Tensor) -> tuple[Tensor, Tensor]:
+        """Strain with undriven components at the reference and hopeless members too, and the verdict on those."""
+        columns = self.measure.columns(self.components)
+        reference = self.reference_strain()
+        full = reference.expand_as(strain).clone()
+        full[:, columns] = strain[:, columns]
+        verdict = torch.zeros(len(strain), dtype=torch.int8, device=strain.device)
+        if self.measure is Measure.FINITE:
+            folded = ~(det(full.unflatten(-1, (3, 3))) > 0)
+            verdict = worst_verdict(verdict, Verdict.INVERTED, folded)
+        verdict = worst_verdict(verdict, Verdict.NOT_FINITE, ~full.isfinite().all(-1))
+        return torch.where((verdict > 0)[:, None], reference, full), verdict
+
+    def _equilibrium(self, batch: Batch, start: _Guess) -> Equilibrium:
+        """Newton's method; members that fail are approached from the guess in ever more pieces."""
+        rotation = self._rotation(batch.strain)
+        found = newton(batch, _rotate(rotation, start.u))
+        for cut in range(1, MAX_CUTS + 1):
+            if bool(found.converged.all()):
+                break
+            members = torch.nonzero(~found.converged)[:, 0]
+            part = batch.take(members)
+            first = self._rotated_strain(rotation[members], start.stretch[members])
+            u = _rotate(rotation[members], start.u[:, members])
+            alive = torch.ones(len(members), dtype=torch.bool, device=u.device)
+            iterations = found.iterations[members]
+            for piece in range(1, 2**cut + 1):
+                t = piece / 2**cut
+                part.strain = (1 - t) * first + t * batch.strain[members]
+                result = newton(part, u)
+                alive &= result.converged
+                iterations = iterations + result.iterations
+                u = torch.where(alive[None, :, None, None, None], result.u, 0.0)
+                if not bool(alive.any()):
+                    break
+            found.u[:, members] = u
+            found.converged[members] = alive
+            found.iterations[members] = iterations
+            found.negative[members] = result.negative
+        return found
+
+    def _rotation(self, strain: Tensor) -> Tensor:
+        """Polar rotation (B, 3, 3) of macroscopic strains (B, n); the identity at small strain."""
+        if self.measure is Measure.SMALL:
+            return torch.eye(3, dtype=strain.dtype, device=strain.device).expand(len(strain), 3, 3)
+        return polar_rotation(strain.unflatten(-1, (3, 3)))
+
+    def _rotated_strain(self, R: Tensor, strain: Tensor) -> Tensor:
+        if self.measure is Measure.SMALL:
+            return strain
+        return matmul(R, strain.unflatten(-1, (3, 3))).flatten(-2)
+
+    def _tangent(self, batch: Batch, now: Evaluation, columns: list[int]) -> Tensor:
+        """Homogenised tangent (B, n, n), columns that were not asked for zero.
+
+        With w_j from K w_j = -<grad^T C e_j>, C_bar_ij = <e_i : C : (e_j + grad w_j)> + w_i . r_j, r_j the residual
+        left in w_j: so written its error is that of w_i times that of w_j, and the solves need half the digits.
+        """
+        B, n = batch.strain.shape
+        tangent = batch.strain.new_zeros(B, n, n)
+        if not columns:
+            return tangent
+        system, C = self.system, len(columns)
+        _, Q, V = self._points
+        unit = batch.strain.new_zeros(n, Q, C, B, V)
+        for c, column in enumerate(columns):
+            unit[column, :, c] = 1.0
+        affine = batch.points.apply_tangent(now.saved, unit)
+        load = system.discretisation.divergence(system.kinematics.nodal_stress(affine).flatten(3, 4))
+        size = (affine[system.rows] ** 2).sum(0).mean((0, 3)).sqrt().flatten() / (2 * system.green.mu).sqrt()
+        target = size * max(self.tolerance, 0.1 * self.tolerance**0.5)
+        operator = batch.operator(now.saved, C)
+        w = operator.solve(-load, target).x
+        residual = load + operator(w)
+        strain = unit.add_(system.kinematics.strain(system.discretisation.gradient(w).unflatten(3, (C, B))))
+        mean = batch.points.apply_tangent(now.saved, strain).mean((1, 4))  # (n, C, B)
+        tangent[:, :, columns] = mean.permute(2, 0, 1)
+        for i, row in enumerate(columns):
+            w_i = w.unflatten(1, (C, B))[:, i]
+            for j, column in enumerate(columns):
+                tangent[:, row, column] += dot(w_i, residual.unflatten(1, (C, B))[:, j])
+        outside = [row for row in range(n) if row not in self.measure.columns(self.components)]
+        tangent[:, outside] = torch.nan
+        return tangent
+
+    def _average(self, batch: Batch, now: Evaluation, solved: Equilibrium, start: _Guess, verdict: Tensor) -> Step:
+        B = len(batch.strain)
+        step = now.step
+        stress = torch.full_like(batch.strain, torch.nan)
+        rows = self.measure.columns(self.components)
+        stress[:, rows] = step.stress[rows].mean((1, 3)).T
+        work, defect = self._work(batch, now, solved.u, start)
+        extras = {name: field.mean((0, 2)) for name, field in step.energies.items()}
+        extras |= {
+            "iterations": solved.iterations.to(self.dtype),
+            "work": work,
+            "hill_mandel": defect,
+            "dissipation_by_phase": batch.points.by_phase(step.dissipation),
+        }
+        rotation = self._rotation(batch.strain)
+        guess = _Guess(batch.strain, _rotate(rotation.transpose(-1, -2), solved.u), rotation)
+        history = step.state.permute(2, 0, 1, 3).reshape(B, self._n_history)
+        state = torch.cat([history, guess.write(self)], -1)
+        return self.answer(step.psi.mean((0, 2)), stress, step.dissipation.mean((0, 2)), state, verdict, extras)
+
+    def _work(self, batch: Batch, now: Evaluation, u: Tensor, start: _Guess) -> tuple[Tensor, Tensor]:
+        """Micro work of the increment since the guess, and the Hill-Mandel residual."""
+        rows = self.system.rows
+        before = Batch(self.system, start.strain, batch.state, torch.zeros_like(batch.dt), batch.sample)
+        u_0 = _rotate(start.rotation, start.u)
+        strain_0 = before.fields(u_0)[rows]
+        stress_0 = before.points.linearise(before.fields(u_0), batch.state, before.dt[:, None])[0].stress[rows]
+        stress_1, increment = now.step.stress[rows], batch.fields(u)[rows] - strain_0
+        micro = (0.5 * (stress_0 + stress_1) * increment).sum(0).mean((0, 2))
+        d_bar = (batch.strain - start.strain)[:, rows].T
+        macro = (0.5 * (stress_0.mean((1, 3)) + stress_1.mean((1, 3))) * d_bar).sum(0)
+        size = 0.5 * (stress_0.norm(dim=0) + stress_1.norm(dim=0)) * increment.norm(dim=0)
+        size = size.mean((0, 2))
+        return micro, torch.where(size > 0, (macro - micro).abs() / torch.where(size > 0, size, 1.0), 0.0)
+
+
+class _Guess(NamedTuple):
+    """Guess columns of a cell's state: macroscopic strain and fluctuation of the last answer."""
+
+    strain: Tensor  # (B, n) macroscopic strain then
+    u: Tensor  # (d, B, nx, ny, nz) fluctuation then, pulled back by its rotation
+    rotation: Tensor  # (B, 3, 3) polar rotation then
+
+    @property
+    def stretch(self) -> Tensor:
+        """The strain pulled back by its rotation: U of F = R U, or eps itself (B, n)."""
+        if self.strain.shape[-1] == 6:
+            return self.strain
+        return matmul(self.rotation.transpose(-1, -2), self.strain.unflatten(-1, (3, 3))).flatten(-2)
+
+    @classmethod
+    def read(cls, cell: HomogenisedCell, columns: Tensor) -> _Guess:
+        n, d, grid = cell.measure.n, cell.system.kinematics.d, cell.microstructure.grid
+        strain = columns[:, :n] + cell.reference_strain()
+        u = columns[:, n:].unflatten(-1, (d, *grid)).movedim(1, 0).contiguous()
+        if cell.measure is Measure.FINITE:  # a guess from nowhere is no guess
+            usable = det(strain.unflatten(-1, (3, 3))) > 0
+            strain = torch.where(usable[:, None], strain, cell.reference_strain())
+            u = torch.where(usable[None, :, None, None, None], u, 0.0)
+        return cls(strain, u, cell._rotation(strain))
+
+    def write(self, cell: HomogenisedCell) -> Tensor:
+        u = self.u.movedim(0, 1).flatten(1)
+        return torch.cat([self.strain - cell.reference_strain(), u], -1)
+
+
+def _rotate(R: Tensor, u: Tensor) -> Tensor:
+    """Rotate each member's displacement (d, B, *grid) by R (B, 3, 3)."""
+    d = u.shape[0]
+    return torch.einsum("bij,jbxyz->ibxyz", R[:, :d, :d], u).contiguous()
+
+
+def _isotropic_part(law: Law) -> tuple[Tensor, Tensor]:
+    """Lame constants nearest to a law's tangent at the reference, over the components it was made for."""
+    tangent = law.tangent(law.reference_strain(), law.initial_state(), 1.0)
+    table = MANDEL if law.measure is Measure.SMALL else ROW_MAJOR
+    own = {table[c]: c for c in law.measure.columns(law.components)}
+    shear = [
+        tangent[c, c] / 2 if law.measure is Measure.SMALL else (tangent[c, c] + tangent[c, own[(j, i)]]) / 2
+        for (i, j), c in own.items()
+        if i != j and (law.measure is Measure.SMALL or (j, i) in own)
+    ]
+    normal = [c for (i, j), c in own.items() if i == j]
+    cross = [tangent[a, b] for a in normal for b in normal if a != b]
+    return torch.stack(cross).mean(), torch.stack(shear).mean()
+
+
+def _check(
+    microstructure: Microstructure, laws: Sequence[Law], discretisation: str, boundary: str, tolerance: float
+) -> None:
+    if not isinstance(microstructure, Microstructure):
+        raise TypeError(f"microstructure: got {type(microstructure).__name__}, wanted a Microstructure")
+    for law in laws:
+        if not isinstance(law, Law):
+            raise TypeError(f"laws: got {type(law).__name__}, wanted Laws")
+        if law.parameter_names:
+            raise ValueError(f"laws: {type(law).__name__} needs {', '.join(law.parameter_names)}, which a cell has not")
+    if microstructure.n_phases > len(laws):
+        raise ValueError(
+            f"laws: phase index {microstructure.n_phases - 1} has no law; got {len(laws)} laws, "
+            f"wanted {microstructure.n_phases}"
+        )
+    measures = {law.measure for law in laws}
+    if len(measures) > 1:
+        names = ", ".join(f"{type(law).__name__} {law.measure.name}" for law in laws)
+        raise ValueError(f"laws: got {names}, wanted laws of one measure")
+    if discretisation not in DISCRETISATIONS:
+        raise ValueError(f"discretisation: got {discretisation!r}, wanted one of {', '.join(DISCRETISATIONS)}")
+    if boundary != "periodic":
+        raise ValueError(f"boundary: got {boundary!r}, wanted 'periodic'")
+    if not 0 < tolerance < 0.1:
+        raise ValueError(f"tolerance: got {tolerance}, wanted a number in (0, 0.1)")
