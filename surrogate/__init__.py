@@ -1,0 +1,1 @@
+"""The learned law and the macro scale."""

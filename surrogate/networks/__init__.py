@@ -1,0 +1,1 @@
+"""Networks that are laws: the contract and one architecture a file."""
