@@ -1,0 +1,1 @@
+"""Quasi-static finite elements driven by any law."""
