@@ -1,0 +1,84 @@
+"""What a CUDA device must show: the same answers as the CPU, to rounding and the solver's tolerance.
+
+Only torch, numpy and scipy are needed, so that it runs on a bare GPU node: ``python3 -m tests.gpu``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from datagen.laws.j2_plasticity import J2Plasticity
+from datagen.laws.law import PLANE_STRAIN, Law, Measure
+from datagen.laws.linear_elastic import LinearElastic
+from datagen.laws.neo_hooke import NeoHooke
+from datagen.microstructures.centred_sphere import centred_sphere
+from datagen.microstructures.random_fibres import random_fibres
+from datagen.rve.homogenised import HomogenisedCell
+from surrogate.networks.energy import EnergyNetwork
+
+IN_PLANE = PLANE_STRAIN[Measure.FINITE]
+
+
+def parity(make: Law, other: Law, strain: Tensor, tolerance: float) -> float:
+    """Largest difference of stress, energy and tangent between two devices over the largest entry of the batch."""
+    worst = 0.0
+    answers = []
+    for law in (make, other):
+        e = strain.to(law.device)
+        step, saved = law.linearise(e, law.initial_state(len(e)), 1.0)
+        answers.append([x.cpu().nan_to_num(nan=0.0) for x in (step.stress, step.psi, law.dense(saved))])
+    for a, b in zip(*answers, strict=True):
+        worst = max(worst, float((a - b).abs().max() / a.abs().max()))
+    assert worst <= tolerance, f"{type(make).__name__}: devices differ by {worst:.1e}, wanted <= {tolerance:.0e}"
+    return worst
+
+
+def _strains(measure: Measure, columns: list[int], size: float, n: int = 16) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    strain = measure.reference().repeat(n, 1)
+    strain[:, columns] += size * torch.randn(n, len(columns), generator=generator, dtype=torch.float64)
+    return strain
+
+
+def textbook_laws(device: str) -> float:
+    """Closed forms agree to rounding."""
+    laws = [(LinearElastic, {"E": 2.0, "nu": 0.3}), (NeoHooke, {"mu": 1.0, "lmbda": 4.0})]
+    plastic = (J2Plasticity, {"E": 1.0, "nu": 0.3, "yield_stress": 5e-3, "hardening": 0.05})
+    worst = 0.0
+    for kind, moduli in [*laws, plastic]:
+        law = kind(**moduli)
+        strain = _strains(law.measure, list(range(law.measure.n)), 0.05)
+        worst = max(worst, parity(law, kind(**moduli).to(device), strain, 1e-12))
+    return worst
+
+
+def fibre_cell(device: str) -> float:
+    """A finite-strain cell batch, two microstructures side by side."""
+    cells = random_fibres(24, fraction=0.3, count=6, gap=0.04, seed=0)
+    laws = [NeoHooke(mu=1.0, lmbda=4.0), NeoHooke(mu=20.0, lmbda=80.0)]
+    here, there = (
+        HomogenisedCell(cells, laws, "hex8r", tolerance=1e-10, components=IN_PLANE).to(where)
+        for where in ("cpu", device)
+    )
+    return parity(here, there, _strains(Measure.FINITE, Measure.FINITE.columns(IN_PLANE), 0.05), 1e-7)
+
+
+def plastic_cell(device: str) -> float:
+    """A small-strain cell of mixed laws."""
+
+    def cell() -> HomogenisedCell:
+        laws = [J2Plasticity(E=1.0, nu=0.3, yield_stress=5e-3, hardening=0.05), LinearElastic(E=10.0, nu=0.3)]
+        return HomogenisedCell(centred_sphere(8, fraction=0.2), laws, tolerance=1e-10)
+
+    return parity(cell(), cell().to(device), _strains(Measure.SMALL, list(range(6)), 0.01, n=4), 1e-6)
+
+
+def network(device: str) -> float:
+    """An untrained energy network, value, stress and tangent."""
+    strain = _strains(Measure.FINITE, Measure.FINITE.columns(IN_PLANE), 0.05)
+    here, there = (EnergyNetwork("finite", IN_PLANE).requires_grad_(False) for _ in range(2))
+    return parity(here, there.to(device), strain, 1e-10)
+
+
+CHECKS = (textbook_laws, fibre_cell, plastic_cell, network)
