@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from datagen.laws.law import Law
 from datagen.paths.drive import check, drive
 from datagen.paths.path import LoadPath
 from datagen.progress import ProgressView
+from datagen.provenance import commit
 from datagen.store import FORMAT, MANIFEST, UNITS, Store, digest, schema, write_manifest, write_shard
 
 
@@ -173,7 +173,7 @@ def _begin(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
         if orphans:
             raise ValueError(f"{folder}: got {orphans[0].name} without {MANIFEST}, wanted a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = {**plan, "commit": _commit(), "shards": []}
+        manifest = {**plan, "commit": commit(), "shards": []}
         write_manifest(folder, manifest)
         return manifest
     store = Store(folder)
@@ -338,15 +338,3 @@ def _difference(old: Any, new: Any, name: str = "") -> str | None:
                 return found
         return None
     return None if old == new else f"{name} = {json.dumps(old)}, this run has {json.dumps(new)}"
-
-
-def _commit() -> str | None:
-    """Commit of the project, with ``-dirty`` if files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -29,7 +29,7 @@ class ProgressView:
 
     >>> with ProgressView("generate", total=8, unit="paths", stream=sys.stdout) as view:  # doctest: +ELLIPSIS
     ...     view.advance(8, failed=1)
-    generate: 0/8 paths, 0 failed
+    generate: 0/8 paths
     generate: 8/8 paths, 1 failed, ... paths/s, took 0 s
     """
 
@@ -73,7 +73,7 @@ class ProgressView:
 
     def words(self, ended: bool = False) -> str:
         """The state in words: ``12/40 paths, 1 failed, 3.1 paths/s, 9 s left``."""
-        text = f"{self.done}/{self.total} {self.unit}, {self.failed} failed"
+        text = f"{self.done}/{self.total} {self.unit}" + (f", {self.failed} failed" if self.failed else "")
         seconds, count = time.monotonic() - self._began, self.done - self.already
         if count == 0:
             return text

@@ -106,16 +106,28 @@ class Solution:
     def cauchy(self) -> Tensor:
         """True stress (T, n_elements, n_points, 3, 3) [MPa]: sigma, or P F^T / J.
 
-        A law in plane stress, known by its extra ``strain_33``, has no stress out of the plane.
+        A law in plane stress, known by its extra ``strain_33``, has no stress out of the plane. A law that was made
+        for plane strain does not tell it: those components are nan.
         """
-        strain, stress = self.strain, self.stress
-        if "strain_33" in self.extras:
-            strain, stress = strain.clone(), stress.nan_to_num(nan=0.0)
+        strain, stress = self.strain, self.stress.nan_to_num(nan=0.0)
+        free = "strain_33" in self.extras
+        if free:
+            strain = strain.clone()
             strain[..., self.problem.measure.columns(["33"])[0]] = self.extras["strain_33"]
         if self.problem.measure is Measure.SMALL:
-            return from_mandel(stress)
-        F, P = strain.unflatten(-1, (3, 3)), stress.unflatten(-1, (3, 3))
-        return matmul(P, F.transpose(-1, -2)) / det(F)[..., None, None]
+            sigma, unknown = from_mandel(stress), from_mandel(self.stress).isnan()
+        else:
+            F, P = strain.unflatten(-1, (3, 3)), stress.unflatten(-1, (3, 3))
+            sigma, unknown = matmul(P, F.transpose(-1, -2)) / det(F)[..., None, None], self.stress.isnan()
+        return sigma if free else torch.where(unknown.reshape(sigma.shape), torch.nan, sigma)
+
+    def in_plane_shear(self) -> Tensor:
+        r"""Largest true shear stress in the plane x-y, sqrt((s_11 - s_22)^2 / 4 + s_12^2) [MPa].
+
+        As (T, n_elements, n_points). A law made for plane strain tells it too; the von Mises stress would need 33.
+        """
+        sigma = self.cauchy()
+        return torch.hypot(0.5 * (sigma[..., 0, 0] - sigma[..., 1, 1]), sigma[..., 0, 1])
 
     def von_mises(self) -> Tensor:
         """Von Mises equivalent of the true stress, (T, n_elements, n_points) [MPa]."""

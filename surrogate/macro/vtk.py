@@ -19,8 +19,9 @@ def write_vtk(solution: Solution, folder: str | Path, name: str = "solution") ->
     """Write ``folder/name.pvd`` and ``folder/name_0001.vtu``, ...; returns the path of the former.
 
     At the nodes: displacement [mm] and reaction [N]. In the elements, averaged over their volume: strain and stress as
-    the law has them (3x3, row-major), Cauchy stress, its von Mises equivalent, psi and the dissipation of the step
-    [MPa]; also the largest verdict and the number of the region. Open the .pvd in ParaView and warp by displacement.
+    the law has them (3x3, row-major), Cauchy stress, its von Mises equivalent (in two dimensions also the largest shear
+    in the plane, which a law made for plane strain knows too), psi and the dissipation of the step [MPa]; also the
+    largest verdict and the number of the region. Open the .pvd in ParaView and warp by displacement.
 
     Example:
         >>> import tempfile
@@ -77,6 +78,8 @@ def _cell_fields(solution: Solution) -> dict[str, Tensor]:
         "psi": solution.psi,
         "dissipation": solution.dissipation,
     }
+    if solution.assembly.dim == 2:
+        fields["in_plane_shear"] = solution.in_plane_shear()
     if small:
         fields["strain"] = from_mandel(solution.strain).flatten(-2)
     else:

@@ -207,10 +207,14 @@ def test_strain_outside_the_driven_components_is_ignored_and_its_stress_unknown(
     assert probe.ask(strain, state).stress[..., probe.columns].isfinite().all()
 
 
-def test_linearise_and_forward_give_the_same_step(law, probe):
+def test_linearise_and_forward_give_the_same_step(law, probe, close):
     strain, state = probe.strain(2, 3), probe.state(2, 3)
     step, _ = law.linearise(strain, state, probe.dt, probe.parameters(2, 3))
-    assert bitwise_equal(step, probe.ask(strain, state))
+    alone = probe.ask(strain, state)
+    # A solver's sensitivities improve the stress, within its accuracy.
+    columns = law.measure.columns(law.components)
+    close(step.stress[..., columns], alone.stress[..., columns], 10 * law.accuracy)
+    assert bitwise_equal(step._replace(stress=alone.stress), alone)
 
 
 def test_tangent_for_some_components_is_part_of_the_whole(law, probe, close):

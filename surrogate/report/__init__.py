@@ -1,0 +1,1 @@
+"""Self-contained HTML reports: the page and one figure kind a file."""

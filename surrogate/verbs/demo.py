@@ -1,0 +1,262 @@
+"""Run the whole chain once: cell, data, network, macro simulation, report.
+
+A plane-strain cell of 30 % stiff fibres in a soft elastomer is solved along load paths, an energy network learns the
+answers and is judged on paths of a class it never saw, and a membrane is solved twice on the same mesh, with live FE2
+and with the network. The figures are compared with what was promised of them; the exit code is 1 if one is missed.
+
+`experiment=fibre_elastomer` is what it runs unless another one is given.
+
+Groups: experiment, law, path, executor, network, loss, data, trainer, macro
+
+Settings: seed, device, threads, folder
+
+Defaults: experiment=fibre_elastomer
+
+Examples:
+    surrogate demo
+        Everything, with a table of the figures and a report at the end.
+    surrogate demo seed=1 folder=runs/second
+        The same with other random numbers, in a folder of your choice.
+    surrogate demo network=convex
+        With a network whose energy is polyconvex.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from datagen.laws.law import PLANE_STRAIN, Law
+from datagen.paths.drive import check
+from datagen.rve.homogenised import HomogenisedCell
+from datagen.store import Store
+from surrogate.compose import build
+from surrogate.demo import LENGTH, Chain, Promise, Stages, promises, run_chain
+from surrogate.ingredients import device_of, law_of, network_of, paths_of, problem_of
+from surrogate.law import CONFIG as LAW
+from surrogate.law import load
+from surrogate.report.curves import load_figure, residual_figure
+from surrogate.report.errors import error_figure
+from surrogate.report.facts import facts
+from surrogate.report.fields import field_figure
+from surrogate.report.microstructure import microstructure_figure
+from surrogate.report.page import Details, Highlight, Highlights, Page, Picture, Prose, Section
+from surrogate.report.paths import overlay_figure, path_figure
+from surrogate.report.timings import timing_figure
+from surrogate.report.training import training_figure
+from surrogate.runs import REPORT, Run
+from surrogate.solve import corners_of, element_values, load_curve
+from surrogate.table import Table, number
+from surrogate.train import train
+from surrogate.verbs.generate import counts, recipe
+from surrogate.verbs.train import error_tables
+
+
+def run(run: Run) -> int:
+    """The verb."""
+    stages = _stages(run)
+    run.open()
+    run.if_interrupted = f"finished shards and weights are kept in {run.folder}; go on with: {run.command_to_resume}"
+    chain = run_chain(stages, run.folder, run.say)
+    held = promises(chain, time.time() - run.started)
+    tables = [_promise_table(held), _time_table(chain)]
+    for table in tables:
+        run.show(table)
+    _page(run, chain, held).write(run.folder / REPORT)
+    run.say(f"law:    {run.folder / 'law'}")
+    run.say(f"report: {run.folder / REPORT}")
+    missed = [promise.what for promise in held if not promise.target.met]
+    if missed:
+        print(f"surrogate demo: missed: {', '.join(missed)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stages(run: Run) -> Stages:
+    """Everything is built and checked before anything is written."""
+    config = run.config
+    device, cell, problem = device_of(config), law_of(config), problem_of(config)
+    if not isinstance(cell, HomogenisedCell):
+        raise ValueError(f"law: got {type(cell).__name__}, wanted a HomogenisedCell, whose FE2 the network replaces")
+    paths = paths_of(config, cell)
+    if set(paths) != {"train", "test"}:
+        raise ValueError(f"paths: got {', '.join(paths)}, wanted the datasets train and test")
+    for path in (path for batches in paths.values() for path in batches):
+        check(cell, path)
+    if cell.measure is not problem.measure or problem.components != PLANE_STRAIN[cell.measure]:
+        raise ValueError(f"macro: got a problem in {problem.measure.name} strain, wanted plane {cell.measure.name}")
+    build(config.network)  # what is wrong with it should show before an hour of work
+    loss, settings = build(config.loss), {**build(config.trainer), **build(config.data)}
+
+    def learn(store: Store, folder: Path) -> Law:
+        if (folder / LAW).is_file():  # a demo that was interrupted after training
+            return load(folder).to(device)
+        return train(
+            store,
+            network_of(config, store),
+            loss,
+            **settings,
+            seed=config.seed,
+            device=device,
+            folder=folder,
+            command=run.command,
+        )
+
+    return Stages(
+        cell=cell,
+        paths=paths,
+        learn=learn,
+        problem=problem,
+        executor=build(config.executor),
+        shard_size=config.shard_size,
+        seed=config.seed,
+        recipe={name: recipe(config, name) for name in paths},
+    )
+
+
+def _promise_table(held: list[Promise]) -> Table:
+    return Table("What was promised", ["figure", "found", "wanted"], [(p.what, p.found, p.target) for p in held])
+
+
+def _time_table(chain: Chain) -> Table:
+    rows = [(name, seconds) for name, seconds in chain.seconds.items()]
+    rows += [("one cell solve with tangent, in FE2", chain.per_cell), ("the same in a bare batch", chain.bare)]
+    note = (
+        f"The network makes the simulation {number(chain.speed_up, 3)} times faster. Recording and training are paid "
+        f"after {number(chain.break_even, 2)} simulations."
+    )
+    return Table("What took how long", ["stage", "time [s]"], rows, note)
+
+
+def _page(run: Run, chain: Chain, held: list[Promise]) -> Page:
+    test = chain.found.classes[next(iter(chain.found.classes))]
+    lead = (
+        "A cell of stiff fibres in a soft elastomer, a network that learned its energy, and a macro simulation that "
+        f"gives the same answer with the network as with live FE2, {number(chain.speed_up, 3)} times faster."
+    )
+    highlights = Highlights(
+        [
+            Highlight(f"{number(chain.speed_up, 3)} times", "faster than live FE2, whole simulation"),
+            Highlight(f"{number(100 * float(chain.gaps.max()), 2)} %", "largest difference of displacement to FE2"),
+            Highlight(f"{number(100 * (test.stress.median or 0.0), 2)} %", "median stress error, unseen paths"),
+            Highlight(f"{number(chain.break_even, 2)}", "simulations until recording and training are paid"),
+        ]
+    )
+    sections = [
+        Section("In short", [highlights, _promise_table(held)]),
+        Section("Microstructure", _microstructure(chain)),
+        Section("Load paths", _paths(chain)),
+        Section("Network", _network(run, chain)),
+        Section("Macro simulation", _macro(chain)),
+        Section("Cost", _cost(chain)),
+        Section("How it was made", [Details("Resolved configuration", run.resolved)]),
+    ]
+    return Page(
+        "From microstructure to macro simulation", lead, sections, facts(run.command, chain.cell.device, run.started)
+    )
+
+
+def _microstructure(chain: Chain) -> list[Prose | Picture]:
+    cell = chain.cell
+    grid = " x ".join(str(n) for n in cell.microstructure.grid[:2])
+    words = (
+        f"One periodic cell of {grid} voxels, fibres "
+        f"{100 * float(cell.microstructure.volume_fractions[0, 1]):.1f} % of the area."
+    )
+    caption = "The cell, and the probability that two points at a distance r lie in the same phase."
+    return [Prose(words), Picture(microstructure_figure(cell.microstructure), caption)]
+
+
+def _paths(chain: Chain) -> list[Table | Picture]:
+    strain = {}
+    for name, store in chain.stores.items():
+        data = store.arrays(["strain", "path_class"])
+        for path_class in dict.fromkeys(data["path_class"].tolist()):
+            label = f"{path_class} ({'unseen' if name == 'test' else 'learned'})".replace("_", " ")
+            strain[label] = torch.from_numpy(data["strain"][data["path_class"] == path_class])
+    picture = Picture(
+        path_figure(strain, chain.cell.measure),
+        "Logarithmic stretch along the paths that the cell was solved on, with dots at their ends.",
+    )
+    return [counts(dict(chain.stores)), picture]
+
+
+def _network(run: Run, chain: Chain) -> list[Table | Picture | Prose]:
+    arrays = chain.stores["test"].arrays(["strain", "stress"])
+    strain, stress = (torch.from_numpy(arrays[name]) for name in ("strain", "stress"))
+    errors = next(iter(chain.found.path_errors.values()))
+    order = sorted(range(len(errors)), key=errors.__getitem__)
+    shown = [order[0], order[len(order) // 2], order[-1]]
+    titles = [f"{word}, {100 * errors[k]:.2g} %" for word, k in zip(("best", "median", "worst"), shown, strict=True)]
+    law = chain.network
+    with torch.no_grad():
+        some = strain[shown].to(law.device)
+        predicted = law(some, law.initial_state(*some.shape[:-1]), 1.0).stress
+    history = json.loads((run.folder / "law" / "history.json").read_text(encoding="utf-8"))
+    limits = {"0.2 %": 0.002, "0.6 %": 0.006}
+    return [
+        Picture(
+            overlay_figure(stress[shown], predicted, law.measure, law.components, titles),
+            "Stress along three paths of the unseen class: best, median and worst.",
+        ),
+        *error_tables(chain.found),
+        Prose(
+            "Outside means: somewhere beyond the hull of the training strains. The unseen paths go to the same largest "
+            "stretch, in directions between those of the training paths, so many leave the hull a little; the law says "
+            "so by its verdict."
+        ),
+        Picture(
+            error_figure(chain.found.path_errors, limits),
+            "Stress error of each unseen path; dotted: what median and 95th percentile were promised to stay below.",
+        ),
+        Picture(training_figure(history), "Loss over epochs and over time."),
+    ]
+
+
+def _macro(chain: Chain) -> list[Prose | Picture | Table]:
+    live, learned = chain.live, chain.learned
+    named = {"live FE2": live, "network": learned}
+    curves, axis = {}, "y"
+    for name, solution in named.items():
+        u, force, axis = load_curve(solution)
+        curves[name] = (u.tolist(), force.tolist())
+    fields = field_figure(
+        live.assembly.X,
+        corners_of(live),
+        [s.nodal(s.displacements)[-1].numpy() for s in named.values()],
+        [element_values(s, s.in_plane_shear()) for s in named.values()],
+        list(named),
+        "largest in-plane shear stress [MPa]",
+    )
+    points = live.assembly.n_elements * live.assembly.n_points
+    words = (
+        f"Cook's membrane, {live.assembly.n_elements} quadrilaterals with {points} integration points, plane strain, "
+        f"lifted by {100 * float(live.monitored[-1, 1]) / LENGTH:.1f} % of its length. Same mesh, same load steps, "
+        "same tolerance; only the law differs."
+    )
+    rows = [
+        (t + 1, float(u), float(v), 100 * float(gap))
+        for t, (u, v, gap) in enumerate(zip(live.monitored[:, 1], learned.monitored[:, 1], chain.gaps, strict=False))
+    ]
+    heads = ["step", "u_y, live FE2 [mm]", "u_y, network [mm]", "difference [%]"]
+    return [
+        Prose(words),
+        Picture(fields, "Stress on the deformed body at the last load step, averaged over each element."),
+        Picture(load_figure(curves, f"displacement $u_{axis}$ [mm]", f"load along {axis} [N]"), "Load-displacement."),
+        Picture(
+            residual_figure({name: s.residuals for name, s in named.items()}),
+            "Newton's method converges quadratically with either law.",
+        ),
+        Table("Displacement of the monitored point", heads, rows),
+    ]
+
+
+def _cost(chain: Chain) -> list[Table | Picture]:
+    return [
+        _time_table(chain),
+        Picture(timing_figure(dict(chain.seconds), "network"), "Wall-clock times of this run."),
+    ]
