@@ -185,7 +185,8 @@ def promises(chain: Chain, seconds: float) -> list[Promise]:
     # An order that round-off hides is infinite there; what was not seen does not count as met.
     order = min(orders) if np.isfinite(orders).all() else None
     residual = max(steps[-1] for s in (chain.live, chain.learned) for steps in s.residuals)
-    failed = sum(store.n_failed for store in chain.stores.values())
+    # Errors are over the paths that the network answers, so one that it does not must show elsewhere.
+    failed = sum(store.n_failed for store in chain.stores.values()) + test.failed
     return [
         _at_most("paths without an answer", failed, 0, ""),
         _at_most("Hill-Mandel residual, largest of all steps", defect, 1e-8, ""),

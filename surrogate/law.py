@@ -212,7 +212,7 @@ def _build(config: dict[str, Any], file: Path, architectures: Sequence[type[Netw
             raise ValueError(f"{file}: got argument {argument!r} for {name}, wanted {', '.join(known_arguments)}")
     try:
         return network(**arguments).double()
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{file}: {name} cannot be built from its arguments ({str(error).splitlines()[0]})") from None
 
 

@@ -100,13 +100,15 @@ class Run:
             logging.captureWarnings(False)
 
     def withdraw(self) -> None:
-        """Take back what `open` wrote: wrong input leaves nothing half-written."""
+        """Take back what `open` wrote, unless more was finished: wrong input leaves nothing half-written."""
         if self._handler is None:
             return
         self.close()
         if self._before is not None:
             (self.folder / CONFIG).write_text(self._before, encoding="utf-8")
             return
+        if any(path.name not in (CONFIG, LOG) for path in self.folder.iterdir()):
+            return  # what is finished stays usable, and the folder that of a run which can go on
         for name in (CONFIG, LOG):
             (self.folder / name).unlink(missing_ok=True)
         for folder in reversed(self._made):

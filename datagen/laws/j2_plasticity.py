@@ -96,7 +96,8 @@ class J2Plasticity(Law):
         dissipation = self.yield_stress * d_alpha
         work = (self.yield_stress + H * alpha) * d_alpha
         new_state = join([eps_p, alpha[..., None]])
-        step = self.answer(psi, stress, dissipation, new_state, finite_verdict(strain), {"plastic_work": work})
+        verdict = finite_verdict(strain, ~state.isfinite().all(-1))
+        step = self.answer(psi, stress, dissipation, new_state, verdict, {"plastic_work": work})
         drop = torch.where(plastic, 3 * mu / (3 * mu + H) - (1 - shrink), 0.0)
         return step, join([normal, shrink[..., None], drop[..., None]])
 

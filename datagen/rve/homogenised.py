@@ -321,10 +321,9 @@ class HomogenisedCell(Law):
         """Micro work of the increment since the guess, and the Hill-Mandel residual."""
         rows = self.system.rows
         before = Batch(self.system, start.strain, batch.state, torch.zeros_like(batch.dt), batch.sample)
-        u_0 = _rotate(start.rotation, start.u)
-        strain_0 = before.fields(u_0)[rows]
-        stress_0 = before.points.linearise(before.fields(u_0), batch.state, before.dt[:, None])[0].stress[rows]
-        stress_1, increment = now.step.stress[rows], batch.fields(u)[rows] - strain_0
+        strain_0 = before.fields(_rotate(start.rotation, start.u))
+        stress_0 = before.points.linearise(strain_0, batch.state, before.dt[:, None])[0].stress[rows]
+        stress_1, increment = now.step.stress[rows], (batch.fields(u) - strain_0)[rows]
         micro = (0.5 * (stress_0 + stress_1) * increment).sum(0).mean((0, 2))
         d_bar = (batch.strain - start.strain)[:, rows].T
         macro = (0.5 * (stress_0.mean((1, 3)) + stress_1.mean((1, 3))) * d_bar).sum(0)
@@ -352,10 +351,11 @@ class _Guess(NamedTuple):
         n, d, grid = cell.measure.n, cell.system.kinematics.d, cell.microstructure.grid
         strain = columns[:, :n] + cell.reference_strain()
         u = columns[:, n:].unflatten(-1, (d, *grid)).movedim(1, 0).contiguous()
-        if cell.measure is Measure.FINITE:  # a guess from nowhere is no guess
-            usable = det(strain.unflatten(-1, (3, 3))) > 0
-            strain = torch.where(usable[:, None], strain, cell.reference_strain())
-            u = torch.where(usable[None, :, None, None, None], u, 0.0)
+        usable = columns.isfinite().all(-1)  # a guess from nowhere is no guess
+        if cell.measure is Measure.FINITE:
+            usable &= det(strain.unflatten(-1, (3, 3))) > 0
+        strain = torch.where(usable[:, None], strain, cell.reference_strain())
+        u = torch.where(usable[None, :, None, None, None], u, 0.0)
         return cls(strain, u, cell._rotation(strain))
 
     def write(self, cell: HomogenisedCell) -> Tensor:
@@ -369,6 +369,7 @@ def _rotate(R: Tensor, u: Tensor) -> Tensor:
     return torch.einsum("bij,jbxyz->ibxyz", R[:, :d, :d], u).contiguous()
 
 
+@torch.no_grad()
 def _isotropic_part(law: Law) -> tuple[Tensor, Tensor]:
     """Lame constants nearest to a law's tangent at the reference, over the components it was made for."""
     tangent = law.tangent(law.reference_strain(), law.initial_state(), 1.0)

@@ -8,6 +8,7 @@ Different families take their own voxels and put their answers back. Fields carr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple, cast
 
 import torch
@@ -54,12 +55,19 @@ class _Part(NamedTuple):
 
 
 def _scalar_moduli(law: Law) -> bool:
-    return not any(law.children()) and not any(law.parameters()) and all(b.dim() == 0 for b in law.buffers())
+    own = [*law.children(), *law.parameters()]  # listed: a parameter's truth is that of its value
+    return not own and all(buffer.dim() == 0 for buffer in law.buffers())
 
 
 def _settings(law: Law) -> tuple[object, ...]:
-    own = {k: repr(v) for k, v in vars(law).items() if not k.startswith("_") and k != "training"}
-    return (type(law), sorted(own.items()), sorted(dict(law.named_buffers())))
+    """All that is not a modulus, private attributes too: laws that differ here are not one law with other moduli."""
+    own = {k: v for k, v in vars(law).items() if k not in _MODULE_ATTRIBUTES}
+    words = {k: repr(v) if isinstance(v, _PLAIN) else id(v) for k, v in own.items()}
+    return (type(law), sorted(words.items()), sorted(dict(law.named_buffers())))
+
+
+_MODULE_ATTRIBUTES = vars(torch.nn.Module()).keys()
+_PLAIN = (bool, int, float, str, bytes, tuple, Enum, torch.dtype, type(None))
 
 
 class Phases(torch.nn.Module):

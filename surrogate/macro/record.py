@@ -110,7 +110,7 @@ class Recorder:
             reason = f"Converged in {T} load steps. {warnings_in(rows['verdict'])}".strip()
         else:
             last = increments[-1]
-            reason = f"Stopped in load step {T + 1} at load factor {last.load_factor:.6g}: {last.reason}."
+            reason = f"Stopped in load step {T + 1} at load factor {last.load_factor:.6g}: {last.reason.rstrip('.')}."
         return Solution(
             problem=problem,
             assembly=self.assembly,

@@ -54,7 +54,7 @@ def textbook_laws(device: str) -> float:
 
 
 def fibre_cell(device: str) -> float:
-    """A finite-strain cell batch, two microstructures side by side."""
+    """A finite-strain cell batch in plane strain."""
     cells = random_fibres(24, fraction=0.3, count=6, gap=0.04, seed=0)
     laws = [NeoHooke(mu=1.0, lmbda=4.0), NeoHooke(mu=20.0, lmbda=80.0)]
     here, there = (

@@ -14,9 +14,11 @@ import surrogate.verbs.solve
 from datagen.laws.neo_hooke import NeoHooke
 from datagen.store import Store
 from surrogate.cli import main
+from surrogate.compose import compose
 from surrogate.law import save
 from surrogate.manual import manual, verbs
 from surrogate.networks.energy import EnergyNetwork
+from surrogate.runs import Run
 
 FEW = ["paths.train.ramps.n_paths=8", "paths.train.ramps.n_steps=3", "paths.test.smooth.n_paths=4"]
 FOLD = ["~path@paths.train.ramps", "~path@paths.test.smooth", "+paths.train.fold.measure=finite"]
@@ -154,6 +156,16 @@ def test_a_run_of_another_verb_or_other_files_are_not_written_over(capsys, tmp_p
     (tmp_path / "photos" / "cat.jpg").touch()
     assert "which holds other files" in complaint(capsys, ["solve", "folder=photos"])
     assert "which is a file" in complaint(capsys, ["solve", "folder=photos/cat.jpg"])
+
+
+def test_wrong_input_that_shows_late_leaves_a_folder_in_which_the_run_can_go_on(tmp_path):
+    run = Run("demo", compose(["folder=data"]))
+    run.open()
+    (tmp_path / "data" / "train").mkdir()
+    run.withdraw()
+    again = Run("demo", compose(["folder=data"]))
+    again.open()
+    again.close()
 
 
 def test_generate_goes_on_where_it_was_and_refuses_another_recipe(capsys, tmp_path):

@@ -92,6 +92,9 @@ def test_promises_are_kept_or_missed_by_their_numbers() -> None:
     assert all(promise.target.met for promise in promises(good, 200.0))
     missed = {p.what for p in promises(replace(good, learned=_Solved([2.0], 6.0)), 800.0) if not p.target.met}
     assert missed == {"speed-up, whole simulation", "time of the demo"}
+    silent = replace(good.found.classes["all"], failed=1)
+    silent = replace(good, found=replace(good.found, classes={"all": silent}))
+    assert [p.what for p in promises(silent, 200.0) if not p.target.met] == ["paths without an answer"]
     missed = {
         p.what for p in promises(chain(_Solved([2.1], 600.0), _Solved([1.5], 0.5), 0.004), 1.0) if not p.target.met
     }

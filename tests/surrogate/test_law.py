@@ -159,6 +159,7 @@ def test_what_is_not_a_law_is_named(tmp_path, folder):
         ({"arguments": []}, r"got arguments \[\], wanted a dict"),
         ({"arguments": {"width": [3]}}, "got argument 'width' for energy, wanted measure, components"),
         ({"arguments": {"widths": "many"}}, "energy cannot be built from its arguments"),
+        ({"arguments": {"widths": [float("inf")]}}, "energy cannot be built from its arguments"),
         ({"arguments": {"symmetry": "odd"}}, "symmetry: got 'odd'"),
         (
             {"arguments": {"components": list(PLANE), "widths": [5, 3]}},
@@ -175,7 +176,6 @@ def test_a_config_that_does_not_fit_is_named(changes, message, folder):
 
 def test_damaged_or_missing_weights_are_named(folder):
     content = bytearray((folder / WEIGHTS).read_bytes())
-    (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("ab", "ab"))
     content[-3] ^= 1
     (folder / WEIGHTS).write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.safetensors: got sha256 .* the file is damaged"):

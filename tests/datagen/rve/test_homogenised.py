@@ -170,6 +170,44 @@ def test_a_strain_that_is_not_a_number_is_reported_alone() -> None:
     assert step.verdict.tolist() == [Verdict.NOT_FINITE, Verdict.GOOD]
 
 
+def test_a_guess_that_is_not_a_number_is_no_guess() -> None:
+    for cell, strain in ((plastic_cell(), loading(1).target[0, 0]), (fibre_cell(), random_F())):
+        state = cell.initial_state()
+        answer = cell(strain, state, 1.0)
+        state[-1] = torch.nan  # the fluctuation only
+        assert cell(strain, state, 1.0).verdict == Verdict.GOOD
+        assert torch.equal(cell(strain, state, 1.0).psi, answer.psi)
+
+
+def test_history_that_is_not_a_number_is_reported_by_a_law() -> None:
+    law = J2Plasticity(E=1.0, nu=0.3, yield_stress=5e-3, hardening=0.05)
+    state = law.initial_state(2)
+    state[0, 6] = torch.nan
+    step = law(torch.full((2, 6), 1e-3, dtype=torch.float64), state, 1.0)
+    assert step.verdict.tolist() == [Verdict.NOT_FINITE, Verdict.GOOD]
+
+
+class Scaled(LinearElastic):
+    """A law with a setting that is neither a buffer nor public."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__(E=1.0, nu=0.3)
+        self._factor = factor
+
+    def _stress(self, eps: torch.Tensor) -> torch.Tensor:
+        return self._factor * super()._stress(eps)
+
+
+def test_phases_that_differ_in_a_private_setting_keep_their_own_law() -> None:
+    cells = laminate([4, 2, 2], normal="x")
+    eps = torch.tensor([1e-2, 0, 0, 0, 0, 0], dtype=torch.float64)
+    stress = []
+    for laws in ([Scaled(1.0), Scaled(10.0)], [LinearElastic(E=1.0, nu=0.3), LinearElastic(E=10.0, nu=0.3)]):
+        cell = HomogenisedCell(cells, laws)
+        stress.append(cell(eps, cell.initial_state(), 1.0).stress)
+    assert torch.allclose(*stress, rtol=1e-7, atol=1e-12)
+
+
 def test_a_step_too_large_for_newton_is_cut_and_lands_on_the_same_branch(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = fibre_cell(1e-9)
     F = torch.diag(torch.tensor([2.0, 0.6, 1.0], dtype=torch.float64)).flatten()
