@@ -103,7 +103,7 @@ def is_wrong_input(error: BaseException) -> bool:
     """
     if isinstance(error, _FILE_ERRORS):
         return True
-    return isinstance(error, ValueError | TypeError | FloatingPointError) and _raised_by_us(error)
+    return isinstance(error, ValueError | TypeError) and _raised_by_us(error)
 
 
 def one_line(error: BaseException) -> str:

@@ -143,7 +143,7 @@ def _compose(use: Sequence[Override], given: Sequence[Override], known: dict, fo
         blamed = _blamed(error, use)
         if blamed is None:
             raise ValueError(f"configuration: {_first_line(error)}") from error
-        raise ValueError(_no_such_key(blamed, known, folder)) from error
+        raise ValueError(_no_such_key(blamed, use, known, folder)) from error
     except (OmegaConfBaseException, ValueError) as error:
         nulls = [o for o in use if _group(o) in known and not isinstance(o.value(), str)]
         if nulls:
@@ -175,9 +175,13 @@ def _blamed(error: ConfigCompositionException, use: Sequence[Override]) -> Overr
     return None
 
 
-def _no_such_key(override: Override, known: dict, folder: Path) -> str:
+def _no_such_key(override: Override, use: Sequence[Override], known: dict, folder: Path) -> str:
     key = override.key_or_group
-    config = _compose([], [], known, folder)
+    try:  # the keys that there are with the options that were chosen
+        options = [o for o in use if _group(o) in known and o is not override]
+        config = _compose(options, options, known, folder)
+    except ValueError:
+        config = _compose([], [], known, folder)
     names = [*known, *_keys(config)]
     if override.package is not None:
         if key in known and override.package in names:
@@ -216,7 +220,7 @@ def _same_kind(override: Override, defaults: DictConfig, config: DictConfig) -> 
     if override.type is not OverrideType.CHANGE:
         return
     before, after = (_plain(c, override.key_or_group) for c in (defaults, config))
-    if isinstance(before, DictConfig) and not isinstance(after, DictConfig):
+    if isinstance(before, DictConfig) and not isinstance(after, DictConfig) and after is not None:
         raise ValueError(
             f"{override.key_or_group}: got {after!r} in place of the settings {', '.join(map(str, before))}; "
             f"to choose another option of a group write GROUP@{override.key_or_group}={after}"

@@ -125,6 +125,10 @@ class Dataset:
                 f"also drive {', '.join(unseen)}"
             )
         n = self.records.parameters.shape[-1]
+        if n and not law.parameter_names and bool((self.records.parameters != self.records.parameters[:1]).any()):
+            raise ValueError(
+                f"law: {name} takes no parameters, the data hold paths of different ones, as samples of a cell"
+            )
         if law.parameter_names and len(law.parameter_names) != n:
             raise ValueError(
                 f"law: {name} takes the parameters {', '.join(law.parameter_names)}, the data have {n} "

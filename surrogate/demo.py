@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +21,12 @@ from datagen.store import Store
 from surrogate.evaluate import Evaluation, evaluate
 from surrogate.macro.problem import Problem
 from surrogate.macro.solution import Solution
+from surrogate.macro.solver import solve
 from surrogate.solve import simulate
 from surrogate.table import Target, number
 
-LENGTH = 48.0
-"""Horizontal length of Cook's membrane [mm], which the deflection is compared with."""
+RECORD, TRAIN = "record", "train"
+"""Stages that a user pays once, for the break-even."""
 
 REPEATS = 7
 """How often the simulation with the network is timed; its median is compared with one simulation with live FE2."""
@@ -61,12 +64,17 @@ class Chain:
     def break_even(self) -> float:
         """Macro simulations after which generation and training are paid."""
         saved = self.live.timings["total"] - self.learned.timings["total"]
-        return (self.seconds["record"] + self.seconds["train"]) / saved
+        return (self.seconds[RECORD] + self.seconds[TRAIN]) / saved
 
     @property
     def per_cell(self) -> float:
         """Time of one cell solve with tangent within the macro simulation [s]."""
         return self.live.timings["law"] / self.live.timings["points"]
+
+    @property
+    def deflection(self) -> float:
+        """Vertical displacement of the monitored point under live FE2 over the horizontal length of the body."""
+        return float(self.live.monitored[-1, 1]) / float(np.ptp(self.live.assembly.X[:, 0]))
 
     @property
     def gaps(self) -> np.ndarray:
@@ -87,7 +95,7 @@ class Stages:
         learn: trains a network on a dataset, writes it into a folder, and returns it.
         problem: macro problem.
         executor: of the generation.
-        shard_size, seed, recipe: as of `datagen.generate.generate`; the recipe by dataset.
+        shard_size, seed, tangents, recipe: as of `datagen.generate.generate`; the recipe by dataset.
     """
 
     cell: HomogenisedCell
@@ -97,6 +105,7 @@ class Stages:
     executor: Executor
     shard_size: int
     seed: int
+    tangents: bool
     recipe: Mapping[str, Mapping[str, object]]
 
 
@@ -105,42 +114,57 @@ def run_chain(stages: Stages, folder: Path, say: Callable[[str], None]) -> Chain
 
     Args:
         stages: what to do it with.
-        folder: of the run; finished shards in it are used again.
+        folder: of the run; finished shards and a finished law in it are used again, with the time they took then.
         say: takes one line for the reader.
     """
-    seconds: dict[str, float] = {}
+    clock = _Clock(folder / "seconds.json")
     stores = {}
-    begin = time.perf_counter()
     for name, batches in stages.paths.items():
         say(f"recording {sum(path.n_paths for path in batches)} {name} paths")
-        stores[name] = generate(
-            stages.cell,
-            batches,
-            folder / name,
-            stages.executor,
-            stages.shard_size,
-            stages.seed,
-            stages.recipe[name],
-        )
-        if name == "train":
-            seconds["record"] = time.perf_counter() - begin
-    seconds["record test paths"] = time.perf_counter() - begin - seconds["record"]
-
+        with clock(RECORD if name == "train" else "record test paths"):
+            stores[name] = generate(
+                stages.cell,
+                batches,
+                folder / name,
+                stages.executor,
+                stages.shard_size,
+                stages.seed,
+                stages.recipe[name],
+                stages.tangents,
+            )
     say("training the network")
-    begin = time.perf_counter()
-    network = stages.learn(stores["train"], folder / "law")
-    seconds["train"] = time.perf_counter() - begin
-    found = evaluate(network, stores["test"], seed=stages.seed)
+    with clock(TRAIN):
+        network = stages.learn(stores["train"], folder / "law")
+    with clock("evaluate"):
+        found = evaluate(network, stores["test"], seed=stages.seed)
 
     say("simulating with the network")
     # It takes a tenth of a second: the run of median time of several, after one that loads what a first call loads.
-    runs = [simulate(stages.problem, network, folder / "network", show=False) for _ in range(1 + REPEATS)][1:]
+    simulate(stages.problem, network, folder / "network", show=False)
+    runs = [solve(stages.problem, network) for _ in range(REPEATS)]
     learned = sorted(runs, key=lambda run: run.timings["total"])[REPEATS // 2]
     say(f"simulating with live FE2, {learned.assembly.n_elements * learned.assembly.n_points} cells at a time")
     live = simulate(stages.problem, stages.cell, folder / "fe2")
     bare = _bare_batch(stages.cell, live)
-    seconds |= {"live FE2": live.timings["total"], "network": learned.timings["total"]}
+    seconds = {**clock.seconds, "live FE2": live.timings["total"], "network": learned.timings["total"]}
     return Chain(stages.cell, stores, network, found, live, learned, bare, seconds)
+
+
+class _Clock:
+    """Seconds by stage, kept in a file: a stage that an earlier run began counts with what it took there."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.seconds: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
+            self.file.write_text(json.dumps(self.seconds), encoding="utf-8")
 
 
 def _bare_batch(cell: HomogenisedCell, live: Solution) -> float:
@@ -169,17 +193,12 @@ class Promise:
     target: Target
 
 
-def promises(chain: Chain, seconds: float) -> list[Promise]:
-    """The figures that the chain is held to, measured on this run.
-
-    Args:
-        chain: what the stages made.
-        seconds: that the whole run took.
-    """
+def promises(chain: Chain) -> list[Promise]:
+    """The figures that the chain is held to, measured on this run."""
     test = chain.found.classes[next(iter(chain.found.classes))]
     exact = chain.found.exactness
     defect = max(float(store.arrays(["hill_mandel"])["hill_mandel"].max()) for store in chain.stores.values())
-    deflection = float(chain.live.monitored[-1, 1]) / LENGTH if chain.live.converged else 0.0
+    deflection = chain.deflection if chain.live.converged else 0.0
     gap = float(chain.gaps.max()) if chain.live.converged and chain.learned.converged else float("nan")
     orders = [order for s in (chain.live, chain.learned) for order in s.orders()]
     # An order that round-off hides is infinite there; what was not seen does not count as met.
@@ -199,12 +218,12 @@ def promises(chain: Chain, seconds: float) -> list[Promise]:
         _at_most("stress against gradient of the energy", exact["stress_is_energy_gradient"], 1e-10, ""),
         _at_most("work of closed loops", exact["closed_loop_work"], 1e-8, ""),
         _at_least("deflection of the membrane over its length", deflection, 0.1, "%"),
-        _at_most("displacement, network against FE2, worst step", gap, 0.005, "%"),
+        _at_most("displacement against FE2, worst step", gap, 0.005, "%"),
         _at_least("order of the last residuals, least", order, 1.8, ""),
         _at_most("last residual, largest of all steps", residual, 1e-10, ""),
         _at_least("speed-up, whole simulation", chain.speed_up, 300, "times"),
         _at_most("FE2's time a cell over a bare batch's", chain.per_cell / chain.bare, 1.5, ""),
-        _at_most("time of the demo", seconds / 60, 12, "min"),
+        _at_most("time of all stages", sum(chain.seconds.values()) / 60, 12, "min"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -74,7 +75,8 @@ class _View(ProgressView):
         return super().__enter__()
 
     def words(self, ended: bool = False) -> str:
-        return f"{super().words(ended)}, residual {self.residual:.1e}"
+        said = super().words(ended)
+        return said if math.isnan(self.residual) else f"{said}, residual {self.residual:.1e}"
 
 
 def load_curve(solution: Solution) -> tuple[Tensor, Tensor, str]:

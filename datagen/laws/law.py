@@ -222,6 +222,12 @@ class Law(torch.nn.Module):
             raise ValueError(
                 f"state: got shape {tuple(state.shape)}, wanted (*b, {self.n_state}) as from {name}.initial_state(*b)"
             )
+        batch, own = strain.shape[:-1], state.shape[:-1]
+        if own != batch:
+            raise ValueError(
+                f"state: got batch axes {tuple(own)} for a strain with {tuple(batch)}, wanted the same: "
+                f"{name}.initial_state(*strain.shape[:-1])"
+            )
 
     def answer(
         self,
@@ -232,7 +238,13 @@ class Law(torch.nn.Module):
         verdict: Tensor,
         extras: dict[str, Tensor] | None = None,
     ) -> Step:
-        """Assemble a `Step`; where the verdict says there is no answer, every floating number becomes nan."""
+        """Assemble a `Step`; where the verdict says there is no answer, every floating number becomes nan.
+
+        A driven stress that overflowed is no answer either.
+        """
+        driven = stress[..., self.measure.columns(self.components)]
+        overflow = ~driven.isfinite().all(-1) & (verdict < FIRST_WITHOUT_ANSWER)
+        verdict = torch.where(overflow, int(Verdict.NOT_FINITE), verdict)
         bad = verdict >= FIRST_WITHOUT_ANSWER
 
         def blank(x: Tensor) -> Tensor:

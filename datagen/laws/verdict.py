@@ -38,8 +38,8 @@ _SENTENCES = {
         "or retrain on a larger range."
     ),
     Verdict.UNSTABLE: (
-        "The solver met negative curvature and converged to a state that need not be stable; take smaller load steps "
-        "to follow one branch."
+        "The solver met negative curvature on its way, so the state it found need not be the only one; take smaller "
+        "load steps to follow one branch."
     ),
     Verdict.NOT_CONVERGED: "The solver did not converge; take smaller load steps or loosen the tolerance.",
     Verdict.INVERTED: "The deformation folds the material over (det F <= 0); reduce the strain.",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from datagen.laws.law import Law, Measure
 from datagen.rve.discretisation import Discretisation
-from datagen.tensors import inv
+from datagen.tensors import MANDEL, ROW_MAJOR, inv
 
 
 class Green(torch.nn.Module):
@@ -58,3 +59,19 @@ class Green(torch.nn.Module):
                 part.addcmul_(blocks[i, k], spectrum[k])
             parts.append(part)
         return torch.fft.irfftn(torch.view_as_complex(torch.stack(parts)), s=self.sizes, dim=self.axes)
+
+
+@torch.no_grad()
+def isotropic_part(law: Law) -> tuple[Tensor, Tensor]:
+    """Lame constants nearest to a law's tangent at the reference, over the components it was made for."""
+    tangent = law.tangent(law.reference_strain(), law.initial_state(), 1.0)
+    table = MANDEL if law.measure is Measure.SMALL else ROW_MAJOR
+    own = {table[c]: c for c in law.measure.columns(law.components)}
+    shear = [
+        tangent[c, c] / 2 if law.measure is Measure.SMALL else (tangent[c, c] + tangent[c, own[(j, i)]]) / 2
+        for (i, j), c in own.items()
+        if i != j and (law.measure is Measure.SMALL or (j, i) in own)
+    ]
+    normal = [c for (i, j), c in own.items() if i == j]
+    cross = [tangent[a, b] for a in normal for b in normal if a != b]
+    return torch.stack(cross).mean(), torch.stack(shear).mean()

@@ -12,11 +12,12 @@ from datagen.laws.law import PLANE_STRAIN, Extra, Law, Measure, Step
 from datagen.laws.verdict import Verdict
 from datagen.microstructures.microstructure import Microstructure
 from datagen.rve.discretisation import DISCRETISATIONS
+from datagen.rve.green import isotropic_part
 from datagen.rve.kinematics import Kinematics
 from datagen.rve.krylov import dot
 from datagen.rve.phases import Phases, worst_verdict
 from datagen.rve.solver import Batch, Equilibrium, Evaluation, System, newton
-from datagen.tensors import MANDEL, ROW_MAJOR, det, matmul, polar_rotation
+from datagen.tensors import det, matmul, polar_rotation
 
 MAX_CUTS = 4
 
@@ -90,7 +91,7 @@ class HomogenisedCell(Law):
                     f"points in {', '.join(missing)} too; drive the cell in the components of its laws"
                 )
         phases = Phases(laws, microstructure.phase, inner)
-        moduli = [_isotropic_part(law) for law in laws]
+        moduli = [isotropic_part(law) for law in laws]
         lmbda, mu = (torch.stack(values) for values in zip(*moduli, strict=True))
         middle = ((lmbda.min() + lmbda.max()) / 2, (mu.min() + mu.max()) / 2)
         self.system = System(points, phases, kinematics, middle, mu.max(), tolerance)
@@ -125,7 +126,8 @@ class HomogenisedCell(Law):
         """Estimate of the working memory of one cell, with ``columns`` tangent columns solved at once."""
         k, Q, V = self._points
         n, d = self.measure.n, self.system.kinematics.d
-        point = 8 * n + 3 * k + 3 * n * max(columns, 1)
+        # Counted in copies of a strain field alive at once, and checked against peaks of resident memory.
+        point = 12 * n + 4 * k + 7 * n * columns
         nodal = (16 + 8 * 2**self.system.discretisation.n_dim // 4) * d * max(columns, 1)
         return 8 * V * (Q * point + nodal)
 
@@ -193,7 +195,7 @@ class HomogenisedCell(Law):
     ) -> tuple[Step, Tensor]:
         k, Q, V = self._points
         B = len(strain)
-        strain, verdict = self._admissible(strain)
+        strain, verdict = self._admissible(strain, state[:, : self._n_history])
         history = state[:, : self._n_history].reshape(B, k, Q, V).permute(1, 2, 0, 3).contiguous()
         start = _Guess.read(self, state[:, self._n_history :])
         batch = Batch(self.system, strain, history, dt, sample)
@@ -202,12 +204,13 @@ class HomogenisedCell(Law):
         verdict = worst_verdict(verdict, Verdict.NOT_CONVERGED, ~solved.converged)
         verdict = worst_verdict(verdict, Verdict.UNSTABLE, solved.negative)
         verdict = torch.maximum(verdict, torch.where(solved.converged, now.step.verdict, 0).to(torch.int8))
-        tangent, correction = self._tangent(batch, now, columns)
+        tangent, correction, solve_verdict = self._tangent(batch, now, columns)
+        verdict = torch.maximum(verdict, solve_verdict)
         step = self._average(batch, now, solved, start, verdict)
         step.stress[:, columns] += correction
         return step, tangent
 
-    def _admissible(self, strain: Tensor) -> tuple[Tensor, Tensor]:
+    def _admissible(self, strain: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Strain with undriven components at the reference and hopeless members too, and the verdict on those."""
         columns = self.measure.columns(self.components)
         reference = self.reference_strain()
@@ -217,20 +220,22 @@ class HomogenisedCell(Law):
         if self.measure is Measure.FINITE:
             folded = ~(det(full.unflatten(-1, (3, 3))) > 0)
             verdict = worst_verdict(verdict, Verdict.INVERTED, folded)
-        verdict = worst_verdict(verdict, Verdict.NOT_FINITE, ~full.isfinite().all(-1))
+        verdict = worst_verdict(verdict, Verdict.NOT_FINITE, ~(full.isfinite().all(-1) & history.isfinite().all(-1)))
         return torch.where((verdict > 0)[:, None], reference, full), verdict
 
     def _equilibrium(self, batch: Batch, start: _Guess) -> Equilibrium:
-        """Newton's method; members that fail are approached from the guess in ever more pieces."""
+        """Newton's method; members that fail are approached from the guess in ever more pieces, then from nothing."""
         rotation = self._rotation(batch.strain)
         found = newton(batch, _rotate(rotation, start.u))
-        for cut in range(1, MAX_CUTS + 1):
-            if bool(found.converged.all()):
+        for cut in range(1, MAX_CUTS + 2):
+            if bool(found.converged.all()) or MAX_CUTS == 0:
                 break
             members = torch.nonzero(~found.converged)[:, 0]
             part = batch.take(members)
-            first = self._rotated_strain(rotation[members], start.stretch[members])
-            u = _rotate(rotation[members], start.u[:, members])
+            origin, u = start.stretch[members], _rotate(rotation[members], start.u[:, members])
+            if cut > MAX_CUTS:  # the guess itself may be what is wrong
+                cut, origin, u = MAX_CUTS, self.reference_strain().expand_as(origin), torch.zeros_like(u)
+            first = self._rotated_strain(rotation[members], origin)
             alive = torch.ones(len(members), dtype=torch.bool, device=u.device)
             iterations = found.iterations[members]
             for piece in range(1, 2**cut + 1):
@@ -259,20 +264,21 @@ class HomogenisedCell(Law):
             return strain
         return matmul(R, strain.unflatten(-1, (3, 3))).flatten(-2)
 
-    def _tangent(self, batch: Batch, now: Evaluation, columns: list[int]) -> tuple[Tensor, Tensor]:
-        """Homogenised tangent (B, n, n), columns that were not asked for zero, and what it adds to the mean stress.
+    def _tangent(self, batch: Batch, now: Evaluation, columns: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Homogenised tangent (B, n, n), what it adds to the mean stress, and the verdict of its linear solves.
 
         A residual r left by Newton's method makes an error of first order in <stress>. The sensitivities
         w_j = d u / d strain_bar_j tell it: <stress>_j + w_j . r is the derivative of the relaxed potential, in error by
         the product of the two errors only. A macro solver's residuals so fall far below the cell's tolerance.
 
         With w_j from K w_j = -<grad^T C e_j>, C_bar_ij = <e_i : C : (e_j + grad w_j)> + w_i . r_j, r_j the residual
-        left in w_j: so written its error is that of w_i times that of w_j, and the solves need half the digits.
+        left in w_j: so written its error is that of w_i times that of w_j, and the solves need half the digits. Columns
+        that were not asked for are zero; when some were not, their rows lack w_i, and the solves are done in full.
         """
         B, n = batch.strain.shape
         tangent = batch.strain.new_zeros(B, n, n)
         if not columns:
-            return tangent, batch.strain.new_zeros(B, 0)
+            return tangent, batch.strain.new_zeros(B, 0), tangent.new_zeros(B, dtype=torch.int8)
         system, C = self.system, len(columns)
         _, Q, V = self._points
         unit = batch.strain.new_zeros(n, Q, C, B, V)
@@ -281,9 +287,11 @@ class HomogenisedCell(Law):
         affine = batch.points.apply_tangent(now.saved, unit)
         load = system.discretisation.divergence(system.kinematics.nodal_stress(affine).flatten(3, 4))
         size = (affine[system.rows] ** 2).sum(0).mean((0, 3)).sqrt().flatten() / (2 * system.green.mu).sqrt()
-        target = size * max(self.tolerance, 0.1 * self.tolerance**0.5)
+        whole = len(self.components) == C
+        target = size * (max(self.tolerance, 0.1 * self.tolerance**0.5) if whole else self.tolerance)
         operator = batch.operator(now.saved, C)
-        w = operator.solve(-load, target).x
+        solved = operator.solve(-load, target)
+        w = solved.x
         residual = load + operator(w)
         strain = unit.add_(system.kinematics.strain(system.discretisation.gradient(w).unflatten(3, (C, B))))
         mean = batch.points.apply_tangent(now.saved, strain).mean((1, 4))  # (n, C, B)
@@ -295,7 +303,11 @@ class HomogenisedCell(Law):
         outside = [row for row in range(n) if row not in self.measure.columns(self.components)]
         tangent[:, outside] = torch.nan
         w_r = [dot(w_j, now.residual) for w_j in w.unflatten(1, (C, B)).unbind(1)]
-        return tangent, torch.stack(w_r, -1)
+        negative = solved.negative.reshape(C, B).any(0)
+        stuck = ~(solved.converged | solved.negative).reshape(C, B).all(0)
+        verdict = worst_verdict(torch.zeros_like(negative, dtype=torch.int8), Verdict.UNSTABLE, negative)
+        verdict = worst_verdict(verdict, Verdict.NOT_CONVERGED, stuck)
+        return torch.where(stuck[:, None, None], torch.nan, tangent), torch.stack(w_r, -1), verdict
 
     def _average(self, batch: Batch, now: Evaluation, solved: Equilibrium, start: _Guess, verdict: Tensor) -> Step:
         B = len(batch.strain)
@@ -369,27 +381,13 @@ def _rotate(R: Tensor, u: Tensor) -> Tensor:
     return torch.einsum("bij,jbxyz->ibxyz", R[:, :d, :d], u).contiguous()
 
 
-@torch.no_grad()
-def _isotropic_part(law: Law) -> tuple[Tensor, Tensor]:
-    """Lame constants nearest to a law's tangent at the reference, over the components it was made for."""
-    tangent = law.tangent(law.reference_strain(), law.initial_state(), 1.0)
-    table = MANDEL if law.measure is Measure.SMALL else ROW_MAJOR
-    own = {table[c]: c for c in law.measure.columns(law.components)}
-    shear = [
-        tangent[c, c] / 2 if law.measure is Measure.SMALL else (tangent[c, c] + tangent[c, own[(j, i)]]) / 2
-        for (i, j), c in own.items()
-        if i != j and (law.measure is Measure.SMALL or (j, i) in own)
-    ]
-    normal = [c for (i, j), c in own.items() if i == j]
-    cross = [tangent[a, b] for a in normal for b in normal if a != b]
-    return torch.stack(cross).mean(), torch.stack(shear).mean()
-
-
 def _check(
     microstructure: Microstructure, laws: Sequence[Law], discretisation: str, boundary: str, tolerance: float
 ) -> None:
     if not isinstance(microstructure, Microstructure):
         raise TypeError(f"microstructure: got {type(microstructure).__name__}, wanted a Microstructure")
+    if microstructure.orientations is not None:
+        raise ValueError("microstructure: got orientations, wanted none: a cell does not rotate its phase laws")
     for law in laws:
         if not isinstance(law, Law):
             raise TypeError(f"laws: got {type(law).__name__}, wanted Laws")

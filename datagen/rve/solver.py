@@ -45,7 +45,7 @@ class Equilibrium(NamedTuple):
     u: Tensor  # (d, B, *grid)
     converged: Tensor  # (B,) bool
     iterations: Tensor  # (B,) int64, conjugate-gradient iterations
-    negative: Tensor  # (B,) bool: the last linear solve met negative curvature
+    negative: Tensor  # (B,) bool: a linear solve met negative curvature on the way
 
 
 class Batch:
@@ -206,14 +206,14 @@ def newton(batch: Batch, u: Tensor) -> Equilibrium:
     iterations = torch.zeros(B, dtype=torch.int64, device=u.device)
     now = batch.evaluate(u)
     forcing = torch.full_like(now.norm, 0.1)
-    for _ in range(MAX_NEWTON):
+    for iteration in range(MAX_NEWTON + 1):
         target = batch.threshold(now)
         out[:, members] = u
         converged[members] |= (now.norm <= target) & (now.step.verdict < FIRST_WITHOUT_ANSWER)
         failed[members] |= now.step.verdict >= FIRST_WITHOUT_ANSWER
         busy = ~(converged | failed)
         n_busy = int(busy.sum())
-        if n_busy == 0:
+        if n_busy == 0 or iteration == MAX_NEWTON:
             break
         if 2 * n_busy <= len(members):
             # Half, a quarter, ... of the batch: few sizes, filled up with members that are done.
@@ -229,7 +229,7 @@ def newton(batch: Batch, u: Tensor) -> Equilibrium:
         wanted = tight if batch.system.linear else torch.maximum(tight, forcing * now.norm)
         linear = batch.operator(now.saved).solve(_mask(-now.residual, active), wanted)
         iterations[members] += linear.iterations
-        negative[members] = torch.where(active, linear.negative, negative[members])
+        negative[members] |= active & linear.negative
         u, after, accepted = _line_search(batch, now, u, linear.x, active)
         failed[members] |= active & ~accepted
         forcing = (0.9 * (after.norm / now.norm) ** 2).clamp(1e-6, 0.1).nan_to_num(0.1)

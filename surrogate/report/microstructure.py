@@ -18,7 +18,7 @@ _CURVES = 4  # two-point curves in one figure
 def microstructure_figure(microstructure: Microstructure, sample: int = 0) -> Figure:
     """One sample as an image (one voxel in z) or as three slices through its middle, with its two-point statistics.
 
-    The curves are the probability that two points at a distance r lie in the same phase; the dashed line is where it
+    The curves are the probability that two points at a distance r both lie in the phase; the dashed line is where it
     settles when they are independent, the squared volume fraction.
 
     Raises:

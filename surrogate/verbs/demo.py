@@ -25,19 +25,18 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 
 from datagen.laws.law import PLANE_STRAIN, Law
 from datagen.paths.drive import check
 from datagen.rve.homogenised import HomogenisedCell
 from datagen.store import Store
 from surrogate.compose import build
-from surrogate.demo import LENGTH, REPEATS, Chain, Promise, Stages, promises, run_chain
+from surrogate.demo import REPEATS, Chain, Promise, Stages, promises, run_chain
 from surrogate.ingredients import device_of, law_of, network_of, paths_of, problem_of
-from surrogate.law import CONFIG as LAW
 from surrogate.law import load
 from surrogate.report.curves import load_figure, residual_figure
 from surrogate.report.errors import error_figure
@@ -55,6 +54,9 @@ from surrogate.train import train
 from surrogate.verbs.generate import counts, recipe
 from surrogate.verbs.train import error_tables
 
+TRAINED = "recipe.json"
+"""Beside a law whose training was finished: what it was trained with. The same again is not trained again."""
+
 
 def run(run: Run) -> int:
     """The verb."""
@@ -62,7 +64,7 @@ def run(run: Run) -> int:
     run.open()
     run.if_interrupted = f"finished shards and weights are kept in {run.folder}; go on with: {run.command_to_resume}"
     chain = run_chain(stages, run.folder, run.say)
-    held = promises(chain, time.time() - run.started)
+    held = promises(chain)
     tables = [_promise_table(held), _time_table(chain)]
     for table in tables:
         run.show(table)
@@ -91,20 +93,31 @@ def _stages(run: Run) -> Stages:
         raise ValueError(f"macro: got a problem in {problem.measure.name} strain, wanted plane {cell.measure.name}")
     build(config.network)  # what is wrong with it should show before an hour of work
     loss, settings = build(config.loss), {**build(config.trainer), **build(config.data)}
+    if "tangent" in loss.weights and not config.tangents:
+        raise ValueError("tangents: got false, wanted true, for this loss compares tangents")
 
     def learn(store: Store, folder: Path) -> Law:
-        if (folder / LAW).is_file():  # a demo that was interrupted after training
+        network = network_of(config, store)
+        wanted = {
+            key: OmegaConf.to_container(config[key], resolve=True) for key in ("network", "loss", "trainer", "data")
+        }
+        wanted |= {"seed": config.seed, "dataset": store.sha256}
+        done = folder / TRAINED
+        if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == wanted:
             return load(folder).to(device)
-        return train(
+        law = train(
             store,
-            network_of(config, store),
+            network,
             loss,
             **settings,
             seed=config.seed,
             device=device,
             folder=folder,
+            overwrite=True,
             command=run.command,
         )
+        done.write_text(json.dumps(wanted), encoding="utf-8")
+        return law
 
     return Stages(
         cell=cell,
@@ -114,6 +127,7 @@ def _stages(run: Run) -> Stages:
         executor=build(config.executor),
         shard_size=config.shard_size,
         seed=config.seed,
+        tangents=bool(config.tangents),
         recipe={name: recipe(config, name) for name in paths},
     )
 
@@ -167,7 +181,7 @@ def _microstructure(chain: Chain) -> list[Prose | Picture]:
         f"One periodic cell of {grid} voxels, fibres "
         f"{100 * float(cell.microstructure.volume_fractions[0, 1]):.1f} % of the area."
     )
-    caption = "The cell, and the probability that two points at a distance r lie in the same phase."
+    caption = "The cell, and the probability that two points at a distance r both lie in the fibres."
     return [Prose(words), Picture(microstructure_figure(cell.microstructure), caption)]
 
 
@@ -234,8 +248,8 @@ def _macro(chain: Chain) -> list[Prose | Picture | Table]:
     )
     points = live.assembly.n_elements * live.assembly.n_points
     words = (
-        f"Cook's membrane, {live.assembly.n_elements} quadrilaterals with {points} integration points, plane strain, "
-        f"lifted by {100 * float(live.monitored[-1, 1]) / LENGTH:.1f} % of its length. Same mesh, same load steps, "
+        f"A membrane of {live.assembly.n_elements} quadrilaterals with {points} integration points, plane strain, "
+        f"lifted by {100 * chain.deflection:.1f} % of its length. Same mesh, same load steps, "
         "same tolerance; only the law differs."
     )
     rows = [

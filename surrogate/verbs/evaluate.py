@@ -14,7 +14,7 @@ Settings: checkpoint, store, seed, device, threads, folder
 Examples:
     surrogate evaluate checkpoint=runs/fibre-law store=runs/fibre/test
         A trained law on paths of a class it never saw.
-    surrogate evaluate checkpoint=checkpoints/fibre store=runs/fibre/test
+    surrogate evaluate checkpoint=runs/fibre-law store=runs/fibre/test
         A law that ships.
     surrogate evaluate law=neo_hooke law.mu=2.1 store=runs/fibre/test
         How far a textbook law is from the cell.
@@ -78,7 +78,8 @@ def run(run: Run) -> int:
 def overlays(law: Law, data: Dataset, found: Evaluation) -> list[Picture]:
     """For each class, stress along the paths with the median, the 95th percentile and the largest error."""
     pictures = []
-    for name, errors in found.path_errors.items():
+    for name in data.classes:
+        errors = found.path_errors[name]
         known = np.array([np.nan if e is None else e for e in errors])
         order = np.argsort(known)[: int(np.isfinite(known).sum())]
         if not len(order):

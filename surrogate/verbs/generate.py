@@ -155,7 +155,7 @@ def _page(
     if isinstance(law, HomogenisedCell):
         n = law.microstructure.n_samples
         cell = "The cell" if n == 1 else f"The first of {n} cells"
-        caption = f"{cell}, and the probability that two points at a distance r lie in the same phase."
+        caption = f"{cell}, and the probability that two points at a distance r both lie in a phase."
         sections.insert(0, Section("Microstructure", [Picture(microstructure_figure(law.microstructure), caption)]))
     paths = sum(store.n_done - store.n_failed for store in stores.values())
     lead = f"{type(law).__name__} recorded along {paths} load paths."

@@ -108,5 +108,5 @@ def _page(run: Run, found: Evaluation, tables: list[Table], device: str) -> Page
         Section("How it was made", [sources, card, Details("Resolved configuration", run.resolved)]),
     ]
     name = run.config.network._target_.rpartition(".")[2]
-    n = sum(len(of_class) for of_class in found.path_errors.values())
+    n = max(len(of_class) for of_class in found.path_errors.values())  # "all" of them, where there are classes
     return Page("Training", f"{name} trained on {n} recorded paths.", sections, facts(run.command, device, run.started))

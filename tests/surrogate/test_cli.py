@@ -271,6 +271,16 @@ def test_a_dataset_becomes_a_law_that_is_judged_on_paths_it_never_saw(capsys, tm
     assert "holds a trained law already" in complaint(capsys, ["train", "store=data/train", *short, "folder=law"])
 
 
+def test_evaluation_over_several_classes_shows_each(tmp_path):
+    more = ["+path@paths.test.walks=random_walk", "paths.test.walks.n_paths=4", "paths.test.walks.n_steps=3"]
+    assert main(["generate", *FEW, *more, "paths.test.smooth.n_steps=3", "folder=data"]) == 0
+    assert main(["evaluate", "law=neo_hooke", "law.mu=1.1", "store=data/test", "folder=test"]) == 0
+    found = json.loads((tmp_path / "test" / "errors.json").read_text())["classes"]
+    assert set(found) == {"gaussian_process", "random_walk", "all"}
+    assert found["all"]["paths"] == found["gaussian_process"]["paths"] + found["random_walk"]["paths"]
+    assert "Paths of class random_walk" in (tmp_path / "test" / "report.html").read_text()
+
+
 def test_a_cell_with_several_microstructures_takes_them_in_turn(tmp_path):
     words = ["law=fibre_cell", "+microstructure@law.microstructure=random_fibres", "law.microstructure.grid=6"]
     words += ["law.microstructure.count=1", "law.microstructure.n_samples=2", "law.tolerance=1e-6"]

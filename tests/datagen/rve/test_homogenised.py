@@ -248,7 +248,7 @@ def test_a_cell_of_cells_of_one_material_is_that_material() -> None:
     assert torch.allclose(step.stress[columns], expected[columns], rtol=1e-7, atol=1e-9)
 
 
-def test_compressed_layers_report_that_their_state_is_not_stable() -> None:
+def test_compressed_layers_buckle_and_report_negative_curvature_on_the_way() -> None:
     # Stiff layers along x between soft ones buckle; the straight state is an equilibrium, but not a minimum.
     cells = laminate([32, 16, 1], normal="y", fraction=0.125)
     laws = [NeoHooke(mu=1.0, lmbda=4.0), NeoHooke(mu=200.0, lmbda=300.0)]
@@ -261,8 +261,36 @@ def test_compressed_layers_report_that_their_state_is_not_stable() -> None:
     )
     straight = cell(F.flatten(), cell.initial_state(), 1.0)
     buckled = cell(F.flatten(), rough, 1.0)
-    assert buckled.verdict < 10
+    assert buckled.verdict == Verdict.UNSTABLE
     assert buckled.psi < 0.9 * straight.psi
+
+
+def test_a_wild_guess_does_not_change_the_answer() -> None:
+    cell = fibre_cell(1e-9)
+    F = random_F(size=0.08)
+    wild = cell.initial_state()
+    generator = torch.Generator().manual_seed(0)
+    wild[9:] = torch.randn(cell.n_guess - 9, generator=generator, dtype=torch.float64)
+    step, expected = cell(F, wild, 1.0), cell(F, cell.initial_state(), 1.0)
+    assert step.verdict == expected.verdict == Verdict.GOOD
+    assert torch.allclose(step.psi, expected.psi, rtol=1e-7)
+
+
+def test_a_tangent_that_was_not_solved_for_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = fibre_cell()
+    F = random_F(size=0.05)
+    state = cell(F, cell.initial_state(), 1.0).state
+    monkeypatch.setattr(solver, "MAX_KRYLOV", 3)
+    step, saved = cell.linearise(F, state, 1.0)
+    assert step.verdict == Verdict.NOT_CONVERGED
+    assert saved.isnan().all()
+
+
+def test_orientations_are_refused_rather_than_ignored() -> None:
+    fibre = centred_fibre(6, fraction=0.3)
+    turned = Microstructure(fibre.phase, fibre.spacing, orientations=torch.eye(3, dtype=torch.float64).repeat(2, 1, 1))
+    with pytest.raises(ValueError, match="orientations"):
+        HomogenisedCell(turned, [MATRIX, FIBRE])
 
 
 def test_dimensions_in_millimetres_do_not_enter_the_answer() -> None:
