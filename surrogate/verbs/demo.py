@@ -132,6 +132,11 @@ def _stages(run: Run) -> Stages:
     )
 
 
+def _shortfall(held: list[Promise]) -> list[Prose]:
+    missed = [promise.what for promise in held if not promise.target.met]
+    return [Prose(f"**{len(missed)} of {len(held)} promises were missed**: {', '.join(missed)}.")] if missed else []
+
+
 def _promise_table(held: list[Promise]) -> Table:
     return Table("What was promised", ["figure", "found", "wanted"], [(p.what, p.found, p.target) for p in held])
 
@@ -149,8 +154,8 @@ def _time_table(chain: Chain) -> Table:
 def _page(run: Run, chain: Chain, held: list[Promise]) -> Page:
     test = chain.found.classes[next(iter(chain.found.classes))]
     lead = (
-        "A cell of stiff fibres in a soft elastomer, a network that learned its energy, and a macro simulation that "
-        f"gives the same answer with the network as with live FE2, {number(chain.speed_up, 3)} times faster."
+        "A cell of stiff fibres in a soft elastomer, a network that learned its energy, and a macro simulation with "
+        f"live FE2 and with the network, which is {number(chain.speed_up, 3)} times faster."
     )
     highlights = Highlights(
         [
@@ -161,7 +166,7 @@ def _page(run: Run, chain: Chain, held: list[Promise]) -> Page:
         ]
     )
     sections = [
-        Section("In short", [highlights, _promise_table(held)]),
+        Section("In short", [*_shortfall(held), highlights, _promise_table(held)]),
         Section("Microstructure", _microstructure(chain)),
         Section("Load paths", _paths(chain)),
         Section("Network", _network(run, chain)),

@@ -45,6 +45,7 @@ def test_a_toy_demo_runs_to_its_report_and_says_what_it_missed(
     assert said.err.strip().splitlines()[-1].startswith("surrogate demo: missed: ")
     assert all(len(line) <= 80 for line in said.out.splitlines() if str(tmp_path) not in line)
     report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "promises were missed</strong>" in report
     for heading in ("Microstructure", "Load paths", "Network", "Macro simulation", "Cost"):
         assert f">{heading}</h2>" in report
     for simulation in ("fe2", "network"):
