@@ -77,6 +77,8 @@ def _do(verb: str, overrides: Sequence[str], options: set[str]) -> int:
         sentence = "nothing was finished; start the same command again" if run is None else run.if_interrupted
         log.warning("interrupted")
         return _complain(f"surrogate {verb}", f"interrupted: {sentence}", INTERRUPTED)
+    except BrokenPipeError:  # for `main`: the reader has seen enough
+        raise
     except Exception as error:
         if "--traceback" in options:
             traceback.print_exc()
