@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from datagen.laws.law import Law
+from datagen.laws.law import Law, Measure
 from datagen.paths.path import LoadPath
 from datagen.rve.homogenised import HomogenisedCell
 from datagen.store import Store
+from datagen.tensors import det
 from surrogate.compose import build
 from surrogate.device import choose_device, choose_threads
 from surrogate.law import load
@@ -52,11 +53,25 @@ def paths_of(config: DictConfig, law: Law) -> dict[str, list[LoadPath]]:
             path = _seeded(samplers[key], config.seed)
             if not isinstance(path, LoadPath):
                 raise TypeError(f"paths.{name}.{key}: got {type(path).__name__}, wanted a LoadPath")
+            _check_fold(f"paths.{name}.{key}", path)
             batches.append(_with_samples(path, law).to(law.dtype, law.device))
         datasets[str(name)] = batches
     if not datasets:
         raise ValueError("paths: got none, wanted at least one dataset with a sampler")
     return datasets
+
+
+def _check_fold(place: str, path: LoadPath) -> None:
+    """Refuse a path that turns the body inside out, which its strains tell before anything is solved."""
+    if path.measure is not Measure.FINITE or path.stress_components:
+        return
+    J = det(path.target.unflatten(-1, (3, 3)))
+    if not bool((J > 0).all()):
+        member, step = (int(k) for k in torch.nonzero(~(J > 0))[0])
+        raise ValueError(
+            f"{place}: path {member} folds the cell at step {step + 1}, det F = {float(J[member, step]):.2g}; "
+            f"wanted det F > 0 on the whole path"
+        )
 
 
 def network_of(config: DictConfig, store: Store) -> Law:

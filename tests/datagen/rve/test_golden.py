@@ -102,7 +102,8 @@ def test_sphere_cell_has_the_tangent_that_fans_finds() -> None:
     expected[:3, :3] = 0.7284307749488481
     expected.diagonal()[:3] = 1.931654709510554
     expected.diagonal()[3:] = 1.0702241490644444
-    # FANS differentiates numerically: its own violation of cubic symmetry is 7e-9.
+    # FANS differentiates numerically: its three shear entries, 1.0702241560, 1.0702241491 and 1.0702241491, and so its
+    # own violation of cubic symmetry, differ by 7e-9; the cubic tensor of the latter is compared with.
     assert (tangent - expected).abs().max() <= 1e-6 * expected.max()
 
 
