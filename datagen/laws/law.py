@@ -89,7 +89,12 @@ class Law(torch.nn.Module):
 
     A subclass sets the class attributes below, implements `forward`, and overrides `linearise` and `apply_tangent`
     when its tangent is cheaper than a dense matrix. It is pure: settings live in the object, history in the arguments.
-    Every tensor it owns is a buffer, float64 unless the user converts the module.
+    Every tensor it owns is a buffer, float64 unless the user converts the module. A law with material axes has the
+    buffer ``orientation`` (3, 3), the rotation from them to the axes of the strain, v = Q v_material; `with_buffers`
+    gives every point its own, as a cell does with the orientations of its microstructure.
+
+    A step with dt = 0 at the strain where the state was reached changes nothing: stress, energy and history stay, and
+    nothing is dissipated.
     """
 
     measure: Measure
@@ -99,7 +104,8 @@ class Law(torch.nn.Module):
     components: tuple[str, ...]  # strain components the law was made for; outside them it ignores strain, answers nan
     n_guess: int = 0  # trailing columns of the state that are a solver's starting guess, not history
     accuracy: float = 1e-12  # relative accuracy of the stress
-    linear: bool = False  # stress is linear in strain, whatever the state
+    linear: bool = False  # the tangent is constant: stress is affine in strain, whatever the state
+    symmetric: bool = True  # the consistent tangent is symmetric
     mirror_z: bool = False  # unchanged by reflection in the plane z = 0, so in-plane strain makes no 13 and 23 stress
 
     def __init_subclass__(cls, **kwargs: object) -> None:

@@ -17,6 +17,7 @@ class Verdict(IntEnum):
     NOT_CONVERGED = 10
     INVERTED = 11
     NOT_FINITE = 12
+    UNSUPPORTED = 13
 
     @property
     def sentence(self) -> str:
@@ -44,4 +45,8 @@ _SENTENCES = {
     Verdict.NOT_CONVERGED: "The solver did not converge; take smaller load steps or loosen the tolerance.",
     Verdict.INVERTED: "The deformation folds the material over (det F <= 0); reduce the strain.",
     Verdict.NOT_FINITE: "The strain or the state handed to the law is not a finite number; look at what called it.",
+    Verdict.UNSUPPORTED: (
+        "The boundary of the cell runs through a void, which bears no traction, so uniform traction has no answer; use "
+        "periodic or linear displacement boundary conditions."
+    ),
 }

@@ -1,15 +1,17 @@
-"""Displacement-based discretisations of a periodic voxel cell: gradient, its adjoint, and its Fourier symbol.
+"""Displacement-based discretisations of a voxel cell: gradient, its adjoint, and its Fourier symbol.
 
-Inside the cell solver tensor axes come first in memory: displacements are (d, B, nx, ny, nz), gradients
+Inside the cell solver tensor axes come first in memory: displacements are (d, B, *nodes), gradients
 (Q, n_dim, d, B, V) with Q quadrature points a voxel, V = nx ny nz voxels and B cells. ``gradient(u)[:, j, i]`` is
-d u_i / d x_j. A grid with one voxel in z is two-dimensional: nothing varies along z, so n_dim = 2 and one layer of
-quadrature points stands for all.
+d u_i / d x_j. A periodic cell has as many nodes as voxels, a bounded one (``periodic=False``) one more a direction. A
+grid with one voxel in z is two-dimensional: nothing varies along z, so n_dim = 2 and one layer of quadrature points
+stands for all.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -21,28 +23,31 @@ class Discretisation(torch.nn.Module):
     Args:
         grid: voxels (nx, ny, nz).
         spacing: voxel edges [mm].
+        periodic: whether opposite faces share their nodes.
     """
 
     n_quad: int
 
-    def __init__(self, grid: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
+    def __init__(self, grid: tuple[int, int, int], spacing: tuple[float, float, float], periodic: bool = True) -> None:
         super().__init__()
         self.grid = grid
+        self.periodic = periodic
+        self.nodes = grid if periodic else tuple(n + 1 if a < 2 or n > 1 else n for a, n in enumerate(grid))
         self.n_voxels = math.prod(grid)
         self.n_dim = 2 if grid[2] == 1 else 3
         self.spacing = spacing
         self.axes = tuple(range(-3, -3 + self.n_dim))  # the grid axes along which something varies
 
     def gradient(self, u: Tensor) -> Tensor:
-        """(d, B, nx, ny, nz) to (Q, n_dim, d, B, V)."""
+        """(d, B, *nodes) to (Q, n_dim, d, B, V)."""
         raise NotImplementedError
 
     def divergence(self, stress: Tensor) -> Tensor:
-        """Adjoint of `gradient` in the averages over the cell: mean(stress : gradient(u)) = mean(divergence . u)."""
+        """Nodal forces (d, B, *nodes) of a stress: <stress : gradient(u)> = sum over the nodes of divergence . u."""
         raise NotImplementedError
 
     def symbol(self, anchor: Tensor) -> Tensor:
-        """M_jl = mean over q of conj(b_qj) b_ql, (n_dim, n_dim, *half grid), b the Fourier symbol of the gradient.
+        """M_jl = mean over q of conj(b_qj) b_ql, (n_dim, n_dim, *half grid), b the symbol of the periodic gradient.
 
         Read off the response to a unit impulse, so it belongs to this very discretisation, rounding aside. It is real
         because the quadrature points lie symmetrically in the voxel.
@@ -60,8 +65,8 @@ class _Trilinear(Discretisation):
     shapes: Tensor
     points: tuple[float, ...]
 
-    def __init__(self, grid: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
-        super().__init__(grid, spacing)
+    def __init__(self, grid: tuple[int, int, int], spacing: tuple[float, float, float], periodic: bool = True) -> None:
+        super().__init__(grid, spacing, periodic)
         self.corners = list(itertools.product((0, 1), repeat=self.n_dim))
         quadrature = list(itertools.product(self.points, repeat=self.n_dim))
         self.n_quad = len(quadrature)
@@ -78,19 +83,40 @@ class _Trilinear(Discretisation):
     def gradient(self, u: Tensor) -> Tensor:
         """See `Discretisation.gradient`."""
         d, B = u.shape[:2]
-        nodal = torch.stack([u.roll([-s for s in corner], self.axes) if any(corner) else u for corner in self.corners])
+        whole = self._halo(u)
+        nodal = torch.stack([whole[self._window(corner)] for corner in self.corners])
         out = self.shapes @ nodal.reshape(len(self.corners), -1)
         return out.reshape(self.n_quad, self.n_dim, d, B, self.n_voxels)
 
     def divergence(self, stress: Tensor) -> Tensor:
         """See `Discretisation.divergence`."""
         d, B = stress.shape[2:4]
-        nodal = (self.shapes.T / self.n_quad) @ stress.reshape(self.n_quad * self.n_dim, -1)
+        nodal = (self.shapes.T / (self.n_quad * self.n_voxels)) @ stress.reshape(self.n_quad * self.n_dim, -1)
         nodal = nodal.reshape(len(self.corners), d, B, *self.grid)
-        out = nodal[0]
-        for values, corner in zip(nodal[1:], self.corners[1:], strict=True):
-            out = out + values.roll(list(corner), self.axes)
-        return out
+        whole = stress.new_zeros(d, B, *[n + 1 if a < self.n_dim else n for a, n in enumerate(self.grid)])
+        for values, corner in zip(nodal, self.corners, strict=True):
+            whole[self._window(corner)] += values
+        return self._fold(whole)
+
+    def _window(self, corner: tuple[int, ...]) -> tuple[slice | EllipsisType, ...]:
+        """The nodes at one corner of all voxels, in an array with n + 1 nodes a direction."""
+        ends = [slice(c, c + n) for c, n in zip(corner, self.grid[: self.n_dim], strict=True)]
+        return (..., *ends, *[slice(None)] * (3 - self.n_dim))
+
+    def _halo(self, u: Tensor) -> Tensor:
+        """Nodal values with n + 1 nodes a direction: those of a periodic cell with its first planes repeated."""
+        if self.periodic:
+            for axis in self.axes:
+                u = torch.cat([u, u.narrow(axis, 0, 1)], axis)
+        return u
+
+    def _fold(self, whole: Tensor) -> Tensor:
+        """Adjoint of `_halo`."""
+        if self.periodic:
+            for axis, n in zip(self.axes, self.grid, strict=False):
+                whole.narrow(axis, 0, 1).add_(whole.narrow(axis, n, 1))
+                whole = whole.narrow(axis, 0, n)
+        return whole.contiguous()
 
 
 _GAUSS = 0.5 / math.sqrt(3.0)
@@ -126,8 +152,10 @@ class Fourier(Discretisation):
     n_quad = 1
     wave: Tensor
 
-    def __init__(self, grid: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
-        super().__init__(grid, spacing)
+    def __init__(self, grid: tuple[int, int, int], spacing: tuple[float, float, float], periodic: bool = True) -> None:
+        super().__init__(grid, spacing, periodic)
+        if not periodic:
+            raise ValueError("discretisation: fourier is periodic by nature, wanted hex8 or hex8r for this boundary")
         even = [n for n in grid if n % 2 == 0]
         if even:
             raise ValueError(f"discretisation: fourier got a grid {grid}, wanted odd numbers of voxels in x, y and z")
@@ -150,7 +178,7 @@ class Fourier(Discretisation):
         d, B = stress.shape[2:4]
         spectrum = torch.fft.rfftn(stress.reshape(self.n_dim, d, B, *self.grid), dim=self.axes)
         spectrum = (spectrum * self.wave[:, None, None]).sum(0)
-        return self._back(torch.complex(spectrum.imag, -spectrum.real))
+        return self._back(torch.complex(spectrum.imag, -spectrum.real)) / self.n_voxels
 
     def _back(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.grid[: self.n_dim], dim=self.axes)

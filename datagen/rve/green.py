@@ -44,7 +44,8 @@ class Green(torch.nn.Module):
         K.diagonal(dim1=0, dim2=1)[null] = 1.0
         K.masked_fill_(null & ~torch.eye(3, dtype=torch.bool, device=mu.device).reshape(3, 3, 1, 1, 1), 0.0)
         blocks = inv(K.movedim((0, 1), (-2, -1))).movedim((-2, -1), (0, 1))
-        self.register_buffer("blocks", blocks.masked_fill(null, 0.0)[:d, :d].contiguous())
+        blocks = blocks.masked_fill(null, 0.0)[:d, :d] * discretisation.n_voxels  # forces are per cell, not per voxel
+        self.register_buffer("blocks", blocks.contiguous())
         self.register_buffer("mu", mu.clone())
 
     def forward(self, r: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,21 +11,23 @@ from torch import Tensor
 from datagen.laws.law import PLANE_STRAIN, Extra, Law, Measure, Step
 from datagen.laws.verdict import Verdict
 from datagen.microstructures.microstructure import Microstructure
+from datagen.rve.boundary import BOUNDARIES
 from datagen.rve.discretisation import DISCRETISATIONS
 from datagen.rve.green import isotropic_part
+from datagen.rve.guess import Guess, rotate, rotated_strain, rotation_of
 from datagen.rve.kinematics import Kinematics
 from datagen.rve.krylov import dot
 from datagen.rve.phases import Phases, worst_verdict
 from datagen.rve.solver import Batch, Equilibrium, Evaluation, System, newton
-from datagen.tensors import det, matmul, polar_rotation
+from datagen.tensors import det
 
 MAX_CUTS = 4
 
 
 class HomogenisedCell(Law):
-    r"""A periodic representative volume element as a law: strain in, averages over the equilibrated cell out.
+    r"""A representative volume element as a law: strain in, averages over the equilibrated cell out.
 
-    strain = strain_bar + grad u, u periodic, stress in equilibrium;
+    strain = strain_bar + grad u, u as the boundary allows, stress in equilibrium;
     psi_bar = <psi>, stress_bar = <stress>, dissipation_bar = <dissipation>, and by Hill and Mandel
     stress_bar : d strain_bar = <stress : d strain>.
 
@@ -40,9 +42,10 @@ class HomogenisedCell(Law):
 
     Args:
         microstructure: voxel phases; with several samples the law has the parameter ``sample``.
-        laws: one law a phase, all of one measure.
+        laws: one law a phase, all of one measure; of a polycrystal, one law for all its grains will do. Laws with
+            material axes are turned by the microstructure's orientations.
         discretisation: "hex8", "hex8r" or "fourier".
-        boundary: "periodic".
+        boundary: "periodic" (see `datagen.rve.boundary`).
         tolerance: out-of-balance stress relative to the stress, in the energy norm (see `datagen.rve.solver`).
         components: driven strain components; default all. With one voxel in z, laws that are symmetric to it and
             in-plane components, the out-of-plane displacement is left out.
@@ -70,6 +73,8 @@ class HomogenisedCell(Law):
     ) -> None:
         super().__init__()
         laws = list(laws)
+        if len(laws) == 1 and isinstance(microstructure, Microstructure) and microstructure.orientations is not None:
+            laws = laws * microstructure.n_phases
         _check(microstructure, laws, discretisation, boundary, tolerance)
         self.measure: Measure = laws[0].measure
         self.components = self.measure.components if components is None else tuple(components)
@@ -80,7 +85,8 @@ class HomogenisedCell(Law):
         self.mirror_z = microstructure.grid[2] == 1 and all(law.mirror_z for law in laws)
         in_plane = set(self.components) <= set(PLANE_STRAIN[self.measure])
         d = 2 if self.mirror_z and in_plane else 3
-        points = DISCRETISATIONS[discretisation](microstructure.grid, microstructure.spacing)
+        edge = BOUNDARIES[boundary]
+        points = DISCRETISATIONS[discretisation](microstructure.grid, microstructure.spacing, edge.periodic)
         kinematics = Kinematics(self.measure, d, points.n_dim)
         inner = tuple(c for i, c in enumerate(self.measure.components) if i in kinematics.rows or c in self.components)
         for law in laws:
@@ -90,21 +96,24 @@ class HomogenisedCell(Law):
                     f"laws: {type(law).__name__} was made for {', '.join(law.components)}, but this cell strains its "
                     f"points in {', '.join(missing)} too; drive the cell in the components of its laws"
                 )
-        phases = Phases(laws, microstructure.phase, inner)
-        moduli = [isotropic_part(law) for law in laws]
+        phases = Phases(laws, microstructure, inner)
+        moduli = [isotropic_part(law) for law in dict.fromkeys(laws)]
         lmbda, mu = (torch.stack(values) for values in zip(*moduli, strict=True))
         middle = ((lmbda.min() + lmbda.max()) / 2, (mu.min() + mu.max()) / 2)
-        self.system = System(points, phases, kinematics, middle, mu.max(), tolerance)
-        self.linear = self.system.linear
+        self.system = System(points, phases, kinematics, edge(points, d, *middle), mu.max(), tolerance)
+        self.linear, self.symmetric = self.system.linear, self.system.symmetric
         self._points = (phases.n_state, points.n_quad, points.n_voxels)
         self._n_history = phases.n_state * points.n_quad * points.n_voxels
-        self.n_guess = self.measure.n + d * points.n_voxels
+        self._fluctuation = (d, *points.nodes)
+        self.n_guess = self.measure.n + math.prod(self._fluctuation)
         if microstructure.n_samples > 1:
             self.parameter_names = ("sample",)
         energies = {name: Extra((), "MPa", f"<{name}> over the cell") for name in phases.energy_names}
         self.extras = {
             **energies,
-            "iterations": Extra((), "-", "conjugate-gradient iterations of the equilibrium solve"),
+            "iterations": Extra((), "-", "products with the stiffness in the equilibrium solve"),
+            "newton": Extra((), "-", "Newton iterations of the equilibrium solve"),
+            "cuts": Extra((), "-", "how often the step was halved to reach it"),
             "work": Extra((), "MPa", "<1/2 (P_0 + P_1) : (F_1 - F_0)> over the increment"),
             "hill_mandel": Extra((), "-", "|dW_macro - dW_micro| / <1/2 (|P_0| + |P_1|) |dF|>"),
             "dissipation_by_phase": Extra((len(laws),), "MPa", "dissipation in each phase per cell volume"),
@@ -197,8 +206,9 @@ class HomogenisedCell(Law):
         B = len(strain)
         strain, verdict = self._admissible(strain, state[:, : self._n_history])
         history = state[:, : self._n_history].reshape(B, k, Q, V).permute(1, 2, 0, 3).contiguous()
-        start = _Guess.read(self, state[:, self._n_history :])
+        start = Guess.read(state[:, self._n_history :], self.measure, self._fluctuation)
         batch = Batch(self.system, strain, history, dt, sample)
+        start = start._replace(u=self.system.boundary.restrict(start.u))
         solved = self._equilibrium(batch, start)
         now = batch.evaluate(solved.u)
         verdict = worst_verdict(verdict, Verdict.NOT_CONVERGED, ~solved.converged)
@@ -223,46 +233,35 @@ class HomogenisedCell(Law):
         verdict = worst_verdict(verdict, Verdict.NOT_FINITE, ~(full.isfinite().all(-1) & history.isfinite().all(-1)))
         return torch.where((verdict > 0)[:, None], reference, full), verdict
 
-    def _equilibrium(self, batch: Batch, start: _Guess) -> Equilibrium:
+    def _equilibrium(self, batch: Batch, start: Guess) -> Equilibrium:
         """Newton's method; members that fail are approached from the guess in ever more pieces, then from nothing."""
-        rotation = self._rotation(batch.strain)
-        found = newton(batch, _rotate(rotation, start.u))
+        rotation = rotation_of(batch.strain)
+        found = newton(batch, rotate(rotation, start.u))
         for cut in range(1, MAX_CUTS + 2):
             if bool(found.converged.all()) or MAX_CUTS == 0:
                 break
             members = torch.nonzero(~found.converged)[:, 0]
             part = batch.take(members)
-            origin, u = start.stretch[members], _rotate(rotation[members], start.u[:, members])
+            origin, u = start.stretch[members], rotate(rotation[members], start.u[:, members])
             if cut > MAX_CUTS:  # the guess itself may be what is wrong
                 cut, origin, u = MAX_CUTS, self.reference_strain().expand_as(origin), torch.zeros_like(u)
-            first = self._rotated_strain(rotation[members], origin)
+            first = rotated_strain(rotation[members], origin)
             alive = torch.ones(len(members), dtype=torch.bool, device=u.device)
-            iterations = found.iterations[members]
+            iterations, count = found.iterations[members], found.newton[members]
             for piece in range(1, 2**cut + 1):
                 t = piece / 2**cut
                 part.strain = (1 - t) * first + t * batch.strain[members]
                 result = newton(part, u)
                 alive &= result.converged
-                iterations = iterations + result.iterations
+                iterations, count = iterations + result.iterations, count + result.newton
                 u = torch.where(alive[None, :, None, None, None], result.u, 0.0)
                 if not bool(alive.any()):
                     break
             found.u[:, members] = u
             found.converged[members] = alive
-            found.iterations[members] = iterations
+            found.iterations[members], found.newton[members], found.cuts[members] = iterations, count, cut
             found.negative[members] = result.negative
         return found
-
-    def _rotation(self, strain: Tensor) -> Tensor:
-        """Polar rotation (B, 3, 3) of macroscopic strains (B, n); the identity at small strain."""
-        if self.measure is Measure.SMALL:
-            return torch.eye(3, dtype=strain.dtype, device=strain.device).expand(len(strain), 3, 3)
-        return polar_rotation(strain.unflatten(-1, (3, 3)))
-
-    def _rotated_strain(self, R: Tensor, strain: Tensor) -> Tensor:
-        if self.measure is Measure.SMALL:
-            return strain
-        return matmul(R, strain.unflatten(-1, (3, 3))).flatten(-2)
 
     def _tangent(self, batch: Batch, now: Evaluation, columns: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Homogenised tangent (B, n, n), what it adds to the mean stress, and the verdict of its linear solves.
@@ -273,7 +272,8 @@ class HomogenisedCell(Law):
 
         With w_j from K w_j = -<grad^T C e_j>, C_bar_ij = <e_i : C : (e_j + grad w_j)> + w_i . r_j, r_j the residual
         left in w_j: so written its error is that of w_i times that of w_j, and the solves need half the digits. Columns
-        that were not asked for are zero; when some were not, their rows lack w_i, and the solves are done in full.
+        that were not asked for are zero; when some were not, their rows lack w_i, and the solves are done in full. So
+        are they where a phase's tangent is not symmetric: what would correct it is the solution of the adjoint problem.
         """
         B, n = batch.strain.shape
         tangent = batch.strain.new_zeros(B, n, n)
@@ -286,8 +286,8 @@ class HomogenisedCell(Law):
             unit[column, :, c] = 1.0
         affine = batch.points.apply_tangent(now.saved, unit)
         load = system.discretisation.divergence(system.kinematics.nodal_stress(affine).flatten(3, 4))
-        size = (affine[system.rows] ** 2).sum(0).mean((0, 3)).sqrt().flatten() / (2 * system.green.mu).sqrt()
-        whole = len(self.components) == C
+        size = (affine[system.rows] ** 2).sum(0).mean((0, 3)).sqrt().flatten() / (2 * system.boundary.mu).sqrt()
+        whole = len(self.components) == C and system.symmetric
         target = size * (max(self.tolerance, 0.1 * self.tolerance**0.5) if whole else self.tolerance)
         operator = batch.operator(now.saved, C)
         solved = operator.solve(-load, target)
@@ -296,20 +296,20 @@ class HomogenisedCell(Law):
         strain = unit.add_(system.kinematics.strain(system.discretisation.gradient(w).unflatten(3, (C, B))))
         mean = batch.points.apply_tangent(now.saved, strain).mean((1, 4))  # (n, C, B)
         tangent[:, :, columns] = mean.permute(2, 0, 1)
-        for i, row in enumerate(columns):
+        for i, row in enumerate(columns if system.symmetric else ()):
             w_i = w.unflatten(1, (C, B))[:, i]
             for j, column in enumerate(columns):
                 tangent[:, row, column] += dot(w_i, residual.unflatten(1, (C, B))[:, j])
         outside = [row for row in range(n) if row not in self.measure.columns(self.components)]
         tangent[:, outside] = torch.nan
-        w_r = [dot(w_j, now.residual) for w_j in w.unflatten(1, (C, B)).unbind(1)]
+        w_r = [dot(w_j, now.residual) * system.symmetric for w_j in w.unflatten(1, (C, B)).unbind(1)]
         negative = solved.negative.reshape(C, B).any(0)
         stuck = ~(solved.converged | solved.negative).reshape(C, B).all(0)
         verdict = worst_verdict(torch.zeros_like(negative, dtype=torch.int8), Verdict.UNSTABLE, negative)
         verdict = worst_verdict(verdict, Verdict.NOT_CONVERGED, stuck)
         return torch.where(stuck[:, None, None], torch.nan, tangent), torch.stack(w_r, -1), verdict
 
-    def _average(self, batch: Batch, now: Evaluation, solved: Equilibrium, start: _Guess, verdict: Tensor) -> Step:
+    def _average(self, batch: Batch, now: Evaluation, solved: Equilibrium, start: Guess, verdict: Tensor) -> Step:
         B = len(batch.strain)
         step = now.step
         stress = torch.full_like(batch.strain, torch.nan)
@@ -319,21 +319,22 @@ class HomogenisedCell(Law):
         extras = {name: field.mean((0, 2)) for name, field in step.energies.items()}
         extras |= {
             "iterations": solved.iterations.to(self.dtype),
+            "newton": solved.newton.to(self.dtype),
+            "cuts": solved.cuts.to(self.dtype),
             "work": work,
             "hill_mandel": defect,
             "dissipation_by_phase": batch.points.by_phase(step.dissipation),
         }
-        rotation = self._rotation(batch.strain)
-        guess = _Guess(batch.strain, _rotate(rotation.transpose(-1, -2), solved.u), rotation)
+        guess = Guess.of(batch.strain, solved.u).write(self.measure)
         history = step.state.permute(2, 0, 1, 3).reshape(B, self._n_history)
-        state = torch.cat([history, guess.write(self)], -1)
+        state = torch.cat([history, guess], -1)
         return self.answer(step.psi.mean((0, 2)), stress, step.dissipation.mean((0, 2)), state, verdict, extras)
 
-    def _work(self, batch: Batch, now: Evaluation, u: Tensor, start: _Guess) -> tuple[Tensor, Tensor]:
+    def _work(self, batch: Batch, now: Evaluation, u: Tensor, start: Guess) -> tuple[Tensor, Tensor]:
         """Micro work of the increment since the guess, and the Hill-Mandel residual."""
         rows = self.system.rows
         before = Batch(self.system, start.strain, batch.state, torch.zeros_like(batch.dt), batch.sample)
-        strain_0 = before.fields(_rotate(start.rotation, start.u))
+        strain_0 = before.fields(rotate(start.rotation, start.u))
         stress_0 = before.points.linearise(strain_0, batch.state, before.dt[:, None])[0].stress[rows]
         stress_1, increment = now.step.stress[rows], (batch.fields(u) - strain_0)[rows]
         micro = (0.5 * (stress_0 + stress_1) * increment).sum(0).mean((0, 2))
@@ -344,50 +345,16 @@ class HomogenisedCell(Law):
         return micro, torch.where(size > 0, (macro - micro).abs() / torch.where(size > 0, size, 1.0), 0.0)
 
 
-class _Guess(NamedTuple):
-    """Guess columns of a cell's state: macroscopic strain and fluctuation of the last answer."""
-
-    strain: Tensor  # (B, n) macroscopic strain then
-    u: Tensor  # (d, B, nx, ny, nz) fluctuation then, pulled back by its rotation
-    rotation: Tensor  # (B, 3, 3) polar rotation then
-
-    @property
-    def stretch(self) -> Tensor:
-        """The strain pulled back by its rotation: U of F = R U, or eps itself (B, n)."""
-        if self.strain.shape[-1] == 6:
-            return self.strain
-        return matmul(self.rotation.transpose(-1, -2), self.strain.unflatten(-1, (3, 3))).flatten(-2)
-
-    @classmethod
-    def read(cls, cell: HomogenisedCell, columns: Tensor) -> _Guess:
-        n, d, grid = cell.measure.n, cell.system.kinematics.d, cell.microstructure.grid
-        strain = columns[:, :n] + cell.reference_strain()
-        u = columns[:, n:].unflatten(-1, (d, *grid)).movedim(1, 0).contiguous()
-        usable = columns.isfinite().all(-1)  # a guess from nowhere is no guess
-        if cell.measure is Measure.FINITE:
-            usable &= det(strain.unflatten(-1, (3, 3))) > 0
-        strain = torch.where(usable[:, None], strain, cell.reference_strain())
-        u = torch.where(usable[None, :, None, None, None], u, 0.0)
-        return cls(strain, u, cell._rotation(strain))
-
-    def write(self, cell: HomogenisedCell) -> Tensor:
-        u = self.u.movedim(0, 1).flatten(1)
-        return torch.cat([self.strain - cell.reference_strain(), u], -1)
-
-
-def _rotate(R: Tensor, u: Tensor) -> Tensor:
-    """Rotate each member's displacement (d, B, *grid) by R (B, 3, 3)."""
-    d = u.shape[0]
-    return torch.einsum("bij,jbxyz->ibxyz", R[:, :d, :d], u).contiguous()
-
-
 def _check(
     microstructure: Microstructure, laws: Sequence[Law], discretisation: str, boundary: str, tolerance: float
 ) -> None:
     if not isinstance(microstructure, Microstructure):
         raise TypeError(f"microstructure: got {type(microstructure).__name__}, wanted a Microstructure")
-    if microstructure.orientations is not None:
-        raise ValueError("microstructure: got orientations, wanted none: a cell does not rotate its phase laws")
+    axes = any("orientation" in dict(law.named_buffers()) for law in laws if isinstance(law, Law))
+    if microstructure.orientations is not None and not axes:
+        raise ValueError(
+            "microstructure: got orientations, but no law has material axes to turn; drop one or the other"
+        )
     for law in laws:
         if not isinstance(law, Law):
             raise TypeError(f"laws: got {type(law).__name__}, wanted Laws")
@@ -404,7 +371,7 @@ def _check(
         raise ValueError(f"laws: got {names}, wanted laws of one measure")
     if discretisation not in DISCRETISATIONS:
         raise ValueError(f"discretisation: got {discretisation!r}, wanted one of {', '.join(DISCRETISATIONS)}")
-    if boundary != "periodic":
-        raise ValueError(f"boundary: got {boundary!r}, wanted 'periodic'")
+    if boundary not in BOUNDARIES:
+        raise ValueError(f"boundary: got {boundary!r}, wanted one of {', '.join(BOUNDARIES)}")
     if not 0 < tolerance < 0.1:
         raise ValueError(f"tolerance: got {tolerance}, wanted a number in (0, 0.1)")

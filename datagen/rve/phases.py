@@ -1,8 +1,8 @@
 """The phase laws of a cell, evaluated over all its quadrature points at once.
 
-Phases whose laws differ only in scalar moduli are one *family*: the law is evaluated once with its moduli as fields.
-Different families take their own voxels and put their answers back. Fields carry their tensor axis first in memory,
-(k, Q, B, V), and are handed to the laws with it last.
+Phases whose laws differ only in scalar moduli, orientation or eigenstrain are one *family*: the law is evaluated once
+with its moduli as fields. Different families take their own voxels and put their answers back. Fields carry their
+tensor axis first in memory, (k, Q, B, V), and are handed to the laws with it last.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datagen.laws.law import Law
 from datagen.laws.verdict import Verdict
+from datagen.microstructures.microstructure import Microstructure
 
 
 class PhaseStep(NamedTuple):
@@ -27,12 +28,6 @@ class PhaseStep(NamedTuple):
     state: Tensor  # (n_state, Q, B, V)
     verdict: Tensor  # (B,) int8, the largest of a member's points
     energies: dict[str, Tensor]  # (Q, B, V): the phases' own energy extras
-
-
-class _Family(NamedTuple):
-    law: Law
-    phases: list[int]
-    moduli: dict[str, Tensor]  # each (n_phases_of_the_family,)
 
 
 class _Part(NamedTuple):
@@ -54,16 +49,23 @@ class _Part(NamedTuple):
         return out
 
 
-def _scalar_moduli(law: Law) -> bool:
-    own = [*law.children(), *law.parameters()]  # listed: a parameter's truth is that of its value
-    return not own and all(buffer.dim() == 0 for buffer in law.buffers())
+_FIELDS = ("orientation", "eigenstrain")  # buffers with tensor axes that laws take point by point
 
 
-def _settings(law: Law) -> tuple[object, ...]:
-    """All that is not a modulus, private attributes too: laws that differ here are not one law with other moduli."""
+def _field_buffers(law: Law) -> list[str]:
+    """Names of the buffers that may differ from point to point."""
+    return [name for name, buffer in law.named_buffers() if buffer.dim() == 0 or name in _FIELDS]
+
+
+def _settings(law: Law, p: int) -> str:
+    """All that is not a field, private attributes too: laws that differ here are not one law with other moduli."""
+    if [*law.children(), *law.parameters()]:  # listed: a parameter's truth is that of its value
+        return str(p)
     own = {k: v for k, v in vars(law).items() if k not in _MODULE_ATTRIBUTES}
     words = {k: repr(v) if isinstance(v, _PLAIN) else id(v) for k, v in own.items()}
-    return (type(law), sorted(words.items()), sorted(dict(law.named_buffers())))
+    fields = _field_buffers(law)
+    rest = {name: buffer.tolist() for name, buffer in law.named_buffers() if name not in fields}
+    return repr((type(law), sorted(words.items()), fields, rest))
 
 
 _MODULE_ATTRIBUTES = vars(torch.nn.Module()).keys()
@@ -75,60 +77,67 @@ class Phases(torch.nn.Module):
 
     Args:
         laws: one law a phase, all of one measure.
-        phase: voxel phase index (m, nx, ny, nz).
+        microstructure: phase indices and, for laws with material axes, orientations.
         components: strain components in which the points' tangents are needed.
     """
 
-    phase: Tensor
+    phase: Tensor  # (m, V)
+    orientations: Tensor | None  # (m, n_phases, 3, 3)
 
-    def __init__(self, laws: Sequence[Law], phase: Tensor, components: Sequence[str]) -> None:
+    def __init__(self, laws: Sequence[Law], microstructure: Microstructure, components: Sequence[str]) -> None:
         super().__init__()
         self.laws = torch.nn.ModuleList(laws)
         self.components = tuple(components)
-        self.register_buffer("phase", phase.flatten(1))
+        self.register_buffer("phase", microstructure.phase.flatten(1))
+        self.register_buffer("orientations", microstructure.orientations)
         self.n_state = max(law.n_state for law in laws)
         self.energy_names = sorted(
             {name for law in laws for name, extra in law.extras.items() if extra.shape == () and extra.unit == "MPa"}
         )
-
-    @property
-    def _laws(self) -> list[Law]:
-        return cast(list[Law], list(self.laws))
-
-    def _families(self) -> list[_Family]:
-        groups: dict[object, list[int]] = {}
-        for p, law in enumerate(self._laws):
-            key = repr(_settings(law)) if _scalar_moduli(law) else p
+        groups: dict[str, list[int]] = {}
+        known: dict[int, str] = {}  # a polycrystal is one law many times
+        for p, law in enumerate(laws):
+            key = known.setdefault(id(law), "") or _settings(law, p)
+            known[id(law)] = key
             groups.setdefault(key, []).append(p)
-        families = []
-        for phases in groups.values():
-            law = self._laws[phases[0]]
-            moduli = {}
-            if len(phases) > 1:
-                moduli = {
-                    name: torch.stack([self.laws[p].get_buffer(name) for p in phases])
-                    for name, _ in law.named_buffers()
-                }
-            families.append(_Family(law, phases, moduli))
-        return families
+        self._families = list(groups.values())
+
+    def _moduli(self, family: list[int], phase: Tensor, sample: Tensor | None) -> dict[str, Tensor]:
+        """Buffers of a family as fields over the points: ``phase`` and ``sample`` (None: the only one) of each."""
+        laws = [cast(Law, self.laws[p]) for p in family]
+        local = torch.zeros(len(self.laws), dtype=torch.int64, device=phase.device)
+        local[family] = torch.arange(len(family), device=phase.device)
+        moduli = {}
+        for name in _field_buffers(laws[0]):
+            values = torch.stack([law.get_buffer(name) for law in laws])
+            if name == "orientation" and self.orientations is not None:
+                turned = self.orientations[:, family] @ values  # (m, family, 3, 3)
+                own = turned[0, local[phase]] if sample is None else turned[sample, local[phase]]
+            elif len({id(law) for law in laws}) > 1:
+                own = values[local[phase]]
+            else:
+                continue
+            moduli[name] = own.movedim(tuple(range(phase.dim())), tuple(range(-phase.dim(), 0))).contiguous()
+            moduli[name] = moduli[name].movedim(tuple(range(-phase.dim(), 0)), tuple(range(phase.dim())))
+        return moduli
 
     def bind(self, sample: Tensor) -> BoundPhases:
         """The laws on a batch of cells, member b with the microstructure ``sample[b]`` (B,) int64."""
-        families, parts = self._families(), []
+        parts = []
         shared = self.phase.shape[0] == 1
         phase = self.phase if shared else self.phase[sample]  # (1 or B, V)
-        for family in families:
-            local = torch.zeros(len(self.laws), dtype=torch.int64, device=phase.device)
-            local[family.phases] = torch.arange(len(family.phases), device=phase.device)
-            index, points = None, phase
-            if len(families) > 1:
-                own = torch.isin(phase, torch.tensor(family.phases, device=phase.device))
+        samples = None if shared else sample[:, None].expand_as(phase)
+        for family in self._families:
+            index, points, own_samples = None, phase, samples
+            if len(self._families) > 1:
+                own = torch.isin(phase, torch.tensor(family, device=phase.device))
                 index = own.flatten().nonzero()[:, 0]
                 if index.numel() == 0:
                     continue
                 points = phase.flatten()[index]
-            moduli = {name: values[local[points]] for name, values in family.moduli.items()}
-            parts.append(_Part(family.law.with_buffers(**moduli), index, flat=not shared))
+                own_samples = None if samples is None else samples.flatten()[index]
+            law = cast(Law, self.laws[family[0]])
+            parts.append(_Part(law.with_buffers(**self._moduli(family, points, own_samples)), index, flat=not shared))
         return BoundPhases(self, parts, phase)
 
 
@@ -176,7 +185,8 @@ class BoundPhases:
     def by_phase(self, field: Tensor) -> Tensor:
         """Cell integrals per unit cell volume of a field (Q, B, V) over each phase, (B, n_phases)."""
         mean = field.mean(0)
-        return torch.stack([(mean * (self.phase == p)).mean(-1) for p in range(len(self.phases.laws))], -1)
+        out = mean.new_zeros(len(mean), len(self.phases.laws))
+        return out.scatter_add_(1, self.phase.expand_as(mean), mean) / mean.shape[-1]
 
 
 def worst_verdict(verdict: Tensor, code: Verdict, where: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Equilibrium of a batch of periodic cells: Newton's method around preconditioned conjugate gradients.
+"""Equilibrium of a batch of cells: Newton's method around preconditioned conjugate gradients.
 
-The unknown is the displacement fluctuation u (d, B, nx, ny, nz); the strain at a point is strain_bar + grad u. With
+The unknown is the displacement fluctuation u (d, B, *nodes); the strain at a point is strain_bar + grad u. With
 the incremental potential Pi(u) = <psi + dissipation>, the nodal residual r = d Pi / d u = <stress . grad>, and a
 homogeneous reference medium K_0, the size of a residual is sqrt(r . K_0^+ r): the part of the stress that is out of
 balance, in the energy norm of the reference medium, so that its meaning does not change with the grid. A member is
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from datagen.laws.law import Measure
 from datagen.laws.verdict import FIRST_WITHOUT_ANSWER
+from datagen.rve.boundary import Boundary
 from datagen.rve.discretisation import Discretisation
-from datagen.rve.green import Green
 from datagen.rve.kinematics import Kinematics
-from datagen.rve.krylov import Solution, conjugate_gradients, dot
+from datagen.rve.krylov import Solution, bicgstab, conjugate_gradients, dot
 from datagen.rve.phases import BoundPhases, Phases, PhaseStep
 
 MAX_NEWTON = 25
@@ -33,7 +33,7 @@ class Evaluation(NamedTuple):
 
     step: PhaseStep
     saved: list[Tensor]
-    residual: Tensor  # (d, B, *grid)
+    residual: Tensor  # (d, B, *nodes)
     norm: Tensor  # (B,) sqrt(r . K_0^+ r)
     scale: Tensor  # (B,) the same norm of the stress
     potential: Tensor  # (B,) <psi + dissipation>, nan where a point has no answer
@@ -42,9 +42,11 @@ class Evaluation(NamedTuple):
 class Equilibrium(NamedTuple):
     """What `newton` answers."""
 
-    u: Tensor  # (d, B, *grid)
+    u: Tensor  # (d, B, *nodes)
     converged: Tensor  # (B,) bool
-    iterations: Tensor  # (B,) int64, conjugate-gradient iterations
+    iterations: Tensor  # (B,) int64, products with the stiffness in the linear solves
+    newton: Tensor  # (B,) int64, Newton iterations
+    cuts: Tensor  # (B,) int64, how often the step was halved; `newton` itself never does
     negative: Tensor  # (B,) bool: a linear solve met negative curvature on the way
 
 
@@ -80,8 +82,8 @@ class Batch:
         system = self.system
         step, saved = self.points.linearise(self.fields(u), self.state, self.dt[:, None])
         residual = system.residual(step.stress)
-        norm = dot(residual, system.green(residual)).clamp(min=0).sqrt()
-        scale = (step.stress[system.rows] ** 2).sum(0).mean((0, 2)).sqrt() / (2 * system.green.mu).sqrt()
+        norm = dot(residual, system.boundary(residual)).clamp(min=0).sqrt()
+        scale = (step.stress[system.rows] ** 2).sum(0).mean((0, 2)).sqrt() / (2 * system.boundary.mu).sqrt()
         potential = (step.psi + step.dissipation).mean((0, 2))
         bad = step.verdict >= FIRST_WITHOUT_ANSWER
         return Evaluation(step, saved, residual, norm, scale, torch.where(bad, torch.nan, potential))
@@ -102,7 +104,7 @@ class System(torch.nn.Module):
         discretisation: gradient and its adjoint.
         phases: the phase laws on the microstructure.
         kinematics: strains from gradients.
-        reference: Lame constants (lmbda, mu) of the reference medium [MPa].
+        boundary: which fluctuations are admissible, with the preconditioner.
         stiffest: the largest shear modulus in the cell [MPa], for the rounding floor.
         tolerance: relative residual, see the module.
     """
@@ -114,22 +116,23 @@ class System(torch.nn.Module):
         discretisation: Discretisation,
         phases: Phases,
         kinematics: Kinematics,
-        reference: tuple[Tensor, Tensor],
+        boundary: Boundary,
         stiffest: Tensor,
         tolerance: float,
     ) -> None:
         super().__init__()
         self.discretisation, self.phases, self.kinematics = discretisation, phases, kinematics
-        self.green = Green(discretisation, kinematics.d, *reference)
+        self.boundary = boundary
         self.tolerance = tolerance
         # Stress components that can be out of balance or do work here; a plane law answers nan in the others.
         columns = kinematics.measure.columns(phases.components)
         self.rows = sorted({*kinematics.rows, *columns})
         self.linear = all(law.linear for law in phases.laws)
+        self.symmetric = all(law.symmetric for law in phases.laws)
         # Below a strain of 1e-9 accuracy is absolute; a deformation gradient near I is rounded at 1e-16 besides.
-        eps = torch.finfo(reference[1].dtype).eps
-        rounding = 16 * eps * stiffest if kinematics.measure is Measure.FINITE else 0.0
-        self.register_buffer("floor", (1e-9 * tolerance * reference[1] + rounding) / (2 * reference[1]).sqrt())
+        mu = boundary.mu
+        rounding = 16 * torch.finfo(mu.dtype).eps * stiffest if kinematics.measure is Measure.FINITE else 0.0
+        self.register_buffer("floor", (1e-9 * tolerance * mu + rounding) / (2 * mu).sqrt())
 
     def residual(self, stress: Tensor) -> Tensor:
         """Nodal residual of a stress field (n, Q, B, V)."""
@@ -139,7 +142,7 @@ class System(torch.nn.Module):
 class Operator:
     """The stiffness of a batch at one evaluation, K p = <grad^T C grad p>, for C columns a member.
 
-    Fluctuations of all columns stand side by side: (d, C B, *grid), column-major. In the plane the tangent of the
+    Fluctuations of all columns stand side by side: (d, C B, *nodes), column-major. In the plane the tangent of the
     few components that a fluctuation changes is stored densely, which is less work than applying the law's product;
     in three dimensions that would take gigabytes, so the law's own product is used.
     """
@@ -183,8 +186,9 @@ class Operator:
         return system.discretisation.divergence(nodal.flatten(3, 4))
 
     def solve(self, b: Tensor, target: Tensor) -> Solution:
-        """Conjugate gradients for K x = b until sqrt(r . K_0^+ r) <= target."""
-        return conjugate_gradients(self, self.batch.system.green, b, target, MAX_KRYLOV)
+        """A Krylov method for K x = b until sqrt(r . K_0^+ r) <= target."""
+        method = conjugate_gradients if self.batch.system.symmetric else bicgstab
+        return method(self, self.batch.system.boundary, b, target, MAX_KRYLOV)
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -192,7 +196,7 @@ def _wide(values: Tensor) -> Tensor:
 
 
 def newton(batch: Batch, u: Tensor) -> Equilibrium:
-    """Fluctuations in equilibrium, from a guess ``u`` (d, B, nx, ny, nz); failure is reported member by member.
+    """Fluctuations in equilibrium, from a guess ``u`` (d, B, *nodes); failure is reported member by member.
 
     Inexact Newton: the linear solves are as accurate as the progress of the outer iteration warrants (Eisenstat and
     Walker 1996, choice 2), to the end at once when all laws are linear. Members that are done are dropped from the
@@ -203,7 +207,7 @@ def newton(batch: Batch, u: Tensor) -> Equilibrium:
     out = u.clone()
     converged = torch.zeros(B, dtype=torch.bool, device=u.device)
     failed, negative = converged.clone(), converged.clone()
-    iterations = torch.zeros(B, dtype=torch.int64, device=u.device)
+    iterations, count = torch.zeros(2, B, dtype=torch.int64, device=u.device)
     now = batch.evaluate(u)
     forcing = torch.full_like(now.norm, 0.1)
     for iteration in range(MAX_NEWTON + 1):
@@ -229,12 +233,13 @@ def newton(batch: Batch, u: Tensor) -> Equilibrium:
         wanted = tight if batch.system.linear else torch.maximum(tight, forcing * now.norm)
         linear = batch.operator(now.saved).solve(_mask(-now.residual, active), wanted)
         iterations[members] += linear.iterations
+        count[members] += active
         negative[members] |= active & linear.negative
         u, after, accepted = _line_search(batch, now, u, linear.x, active)
         failed[members] |= active & ~accepted
         forcing = (0.9 * (after.norm / now.norm) ** 2).clamp(1e-6, 0.1).nan_to_num(0.1)
         now = after
-    return Equilibrium(out, converged, iterations, negative)
+    return Equilibrium(out, converged, iterations, count, torch.zeros_like(count), negative)
 
 
 def _mask(field: Tensor, active: Tensor) -> Tensor:
@@ -247,7 +252,8 @@ def _line_search(
     """Halve the step until the residual or the incremental potential falls enough; answers (u, evaluation, accepted).
 
     Laws that derive from an incremental potential (hyperelastic, associative plastic) always accept by the potential;
-    close to the solution, where the potential differs only by rounding, the residual decides.
+    close to the solution, where the potential differs only by rounding, the residual decides. Where a tangent is not
+    symmetric there is no potential, and the residual decides alone.
     """
     slope = dot(now.residual, direction)
     alpha = torch.where(active, 1.0, 0.0).to(u.dtype)
@@ -257,6 +263,7 @@ def _line_search(
         after = batch.evaluate(trial)
         falls = after.norm <= (1 - ARMIJO * alpha) * now.norm
         descends = after.potential <= now.potential + ARMIJO * alpha * slope
+        descends &= batch.system.symmetric
         small = after.norm <= batch.threshold(after)
         sound = after.step.verdict < FIRST_WITHOUT_ANSWER
         accepted = ~active | (sound & (falls | descends | small))

@@ -90,7 +90,7 @@ def test_fourier_takes_the_iterations_of_muspectre_with_its_reference_medium(
     # middle of the phases and takes 25 and 26 iterations.
     cell = sphere_cell(33, "fourier", 1e-8)
     zero, half = torch.tensor([0.0, 0.5], dtype=torch.float64)
-    cell.system.green = Green(cell.system.discretisation, 3, zero, half)
+    cell.system.boundary.green = Green(cell.system.discretisation, 3, zero, half)
     step = cell(torch.tensor(load, dtype=torch.float64), cell.initial_state(), 1.0)
     assert abs(int(step.extras["iterations"]) - iterations) <= 3
 
