@@ -54,7 +54,7 @@ def generate(
         shard_size: paths in a shard, so also in memory at a time for each worker.
         seed: that the paths were sampled with, for the record.
         config: resolved configuration, for the record; may not change on resumption.
-        tangent: whether to record the consistent tangent too.
+        tangent: whether to record the consistent tangent too, and the lowest eigenvalue of its acoustic tensor.
         progress: whether to show progress on standard error.
 
     Raises:

@@ -49,6 +49,11 @@ def schema(measure: Measure, extras: Mapping[str, Extra]) -> dict[str, tuple[str
         "member": ("-", "index of the member among all paths of the dataset"),
         "parameters": ("-", "per-point inputs of the law"),
         "tangent": ("MPa", "consistent tangent at the end of each step; columns that are not driven are zero"),
+        "acoustic_eigenvalue": (
+            "MPa",
+            "lowest eigenvalue of the acoustic tensor at the end of each step; at zero ellipticity is lost; "
+            "nan where the driven components do not fix one",
+        ),
     }
     for name, extra in extras.items():
         if name in fields or name == "path_class":
@@ -138,6 +143,7 @@ def _arrays(record: Record, first: int) -> dict[str, np.ndarray]:
         "member": torch.arange(first, first + record.path.n_paths),
         "parameters": record.path.parameters,
         "tangent": record.tangent,
+        "acoustic_eigenvalue": record.acoustic_eigenvalue,
         **record.extras,
     }
     arrays = {}
@@ -224,7 +230,8 @@ class Store:
         """Arrays of all finished shards, member axis first.
 
         strain (N, T, n), stress (N, T, n), psi, dissipation, dt, verdict (N, T), member (N,), path_class (N,) of str;
-        parameters (N, n_parameters), tangent (N, T, n, n) and the law's extras where there are any.
+        parameters (N, n_parameters), tangent (N, T, n, n) with acoustic_eigenvalue (N, T) and the law's extras
+        where there are any.
 
         Args:
             names: which; all if None.

@@ -85,18 +85,17 @@ def inv(A: Tensor) -> Tensor:
 
 def matmul(A: Tensor, B: Tensor) -> Tensor:
     """Product of two batches (*b, 3, 3), written out so that it keeps the components contiguous."""
-    return matrix(
-        [
-            A[..., i, 0] * B[..., 0, j] + A[..., i, 1] * B[..., 1, j] + A[..., i, 2] * B[..., 2, j]
-            for i in range(3)
-            for j in range(3)
-        ]
+    rows, columns = A.unbind(-1), B.unbind(-2)
+    return (
+        rows[0][..., :, None] * columns[0][..., None, :]
+        + rows[1][..., :, None] * columns[1][..., None, :]
+        + rows[2][..., :, None] * columns[2][..., None, :]
     )
 
 
 def double_dot(A: Tensor, B: Tensor) -> Tensor:
     """A : B = A_ij B_ij of two batches (*b, 3, 3), as (*b,)."""
-    return torch.stack([A[..., i, j] * B[..., i, j] for i, j in ROW_MAJOR]).sum(0)
+    return (A * B).sum((-2, -1))
 
 
 def to_mandel(A: Tensor) -> Tensor:

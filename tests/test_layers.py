@@ -17,6 +17,7 @@ PACKAGES = ("datagen", "surrogate")
 # From the ground up: a room may import from itself and from the lines above its own. A new room gets a place here.
 LAYERS = [
     ["datagen.tensors"],
+    ["datagen.spectral"],
     ["datagen.laws", "datagen.microstructures", "datagen.progress", "datagen.provenance"],
     ["datagen.paths"],
     ["datagen.rve", "datagen.atoms"],
@@ -26,7 +27,7 @@ LAYERS = [
     ["surrogate.compose", "surrogate.data", "surrogate.exactness", "surrogate.report"],
     ["surrogate.law", "surrogate.losses", "surrogate.ensemble", "surrogate.export"],
     ["surrogate.evaluate", "surrogate.learner", "surrogate.ingredients"],
-    ["surrogate.train", "surrogate.solve"],
+    ["surrogate.train", "surrogate.solve", "surrogate.rve_size"],
     ["surrogate.manual", "surrogate.runs"],
     ["surrogate.demo"],
     ["surrogate.verbs"],
@@ -36,7 +37,7 @@ LAYERS = [
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
 # Rooms that run where only torch, numpy and scipy are installed.
-BARE = ["tensors", "laws", "microstructures", "paths", "rve", "atoms"]
+BARE = ["tensors", "spectral", "laws", "microstructures", "paths", "rve", "atoms"]
 BARE = [*(f"datagen.{room}" for room in BARE), "surrogate.networks"]
 BARE_NODE = {"torch", "numpy", "scipy"}
 

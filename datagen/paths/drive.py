@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from datagen.laws.ellipticity import in_plane, lowest_acoustic_eigenvalue
 from datagen.laws.law import Law, Step
 from datagen.laws.verdict import FIRST_WITHOUT_ANSWER
 from datagen.paths.mixed_control import MixedStep
@@ -41,6 +43,26 @@ class Record:
         stress_before = torch.cat([torch.zeros_like(self.stress[:, :1]), self.stress[:, :-1]], 1)
         power = 0.5 * (stress_before + self.stress) * (self.strain - before)
         return power[..., columns].sum(-1)
+
+    @cached_property
+    def ellipticity(self) -> tuple[Tensor, Tensor] | None:
+        """Lowest eigenvalue of the acoustic tensor at the end of each step (b, T) [MPa], and its direction (b, T, 3).
+
+        Where it falls to zero the tangent loses ellipticity (see `datagen.laws.ellipticity`). A path that drives the
+        plane 12 only knows directions in that plane. None where no tangent was recorded; nan where the driven
+        components leave no direction wholly known, and where there is no answer.
+        """
+        measure, components = self.path.measure, self.path.components
+        if self.tangent is None:
+            return None
+        if in_plane(measure, components) is None:
+            return torch.full_like(self.psi, torch.nan), torch.full_like(self.strain[..., :3], torch.nan)
+        return lowest_acoustic_eigenvalue(self.tangent, measure, components)
+
+    @property
+    def acoustic_eigenvalue(self) -> Tensor | None:
+        """The lowest eigenvalue (b, T) [MPa] of `ellipticity`, or None."""
+        return None if self.ellipticity is None else self.ellipticity[0]
 
 
 @torch.no_grad()

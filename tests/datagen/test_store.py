@@ -43,7 +43,7 @@ def test_arrays_are_what_the_law_answered(store):
     data = store.arrays()
     for batch, rows in zip(PATHS, (slice(0, 5), slice(5, 8)), strict=True):
         record = drive(STEEL, batch, tangent=True)
-        for name in ("strain", "stress", "psi", "dissipation", "verdict", "tangent"):
+        for name in ("strain", "stress", "psi", "dissipation", "verdict", "tangent", "acoustic_eigenvalue"):
             np.testing.assert_array_equal(data[name][rows], getattr(record, name).numpy(), err_msg=name)
         np.testing.assert_array_equal(data["plastic_work"][rows], record.extras["plastic_work"].numpy())
         np.testing.assert_array_equal(data["dt"][rows], batch.dt.numpy())
@@ -76,6 +76,7 @@ def test_every_shard_explains_itself(store):
             "verdict": "-",
             "member": "-",
             "tangent": "MPa",
+            "acoustic_eigenvalue": "MPa",
             "plastic_work": "MPa",
         }
         assert file["stress"].attrs["description"] == "Cauchy stress sigma (Mandel) at the end of each step"

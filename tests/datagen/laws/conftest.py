@@ -103,11 +103,11 @@ class Probe:
         """The block (*b, k, k) of the driven components."""
         return tangent[..., self.columns, :][..., self.columns]
 
-    def follow(self, path: Tensor, state: Tensor) -> list:
-        """Steps along a path (n_steps, *b, n) from a state."""
-        steps = []
+    def follow(self, path: Tensor, state: Tensor, dt: float | None = None) -> list:
+        """Steps along a path (n_steps, *b, n) from a state, in time steps of ``dt``; default that of the probe."""
+        steps, dt = [], self.dt if dt is None else dt
         for strain in path:
-            steps.append(self.ask(strain, state))
+            steps.append(self.law(strain, state, dt, self.parameters(*strain.shape[:-1])))
             state = steps[-1].state
         return steps
 

@@ -39,18 +39,31 @@ def test_work_is_stored_or_dissipated_ever_more_exactly_as_steps_shrink(law, pro
     defects = []
     for n_steps in (4, 8, 16, 32):
         path = probe.path(n_steps, n_paths=2)
-        # The first step brings the material to yield: from then on loading is smooth, without a corner inside a step.
-        steps = probe.follow(path, law.initial_state(2))
+        # The first step brings the material to yield: from then on loading is smooth, without a corner inside a step,
+        # and takes the same time.
+        steps = probe.follow(path[:1], law.initial_state(2))
+        steps += probe.follow(path[1:], steps[0].state, dt=4 * probe.dt / n_steps)
         stress = torch.stack([step.stress for step in steps])[..., probe.columns]
         change = path.diff(dim=0)[..., probe.columns]
         work = (0.5 * (stress[1:] + stress[:-1]) * change).sum((0, -1))
         dissipated = sum(step.dissipation for step in steps[1:])
+        if not bool(probe.tangent(path[0], law.initial_state(2)).any()):  # a void
+            assert not bool(stress.any() | dissipated.any() | steps[-1].psi.any())
+            return
         assert bool((work.abs() > 0).all())
         scale = float((0.5 * (stress[1:].abs() + stress[:-1].abs()) * change.abs()).sum((0, -1)).max())
-        defects.append(float((work - (steps[-1].psi - steps[0].psi) - dissipated).abs().max()) / scale)
+        defects.append((work - (steps[-1].psi - steps[0].psi) - dissipated) / scale)
+    # Of second order in the step; of first where the dissipation is that of the end of the step and its force varies
+    # along it: then what is left after extrapolation to no step is of second order.
+    extrapolated = [2 * fine - coarse for coarse, fine in itertools.pairwise(defects)]
     floor = 1e-14 + 10 * law.accuracy
-    for coarse, fine in itertools.pairwise(defects):
-        assert fine <= max(coarse / 3, floor), defects
+    assert falls(defects, 3, floor) or (falls(defects, 1.5, floor) and falls(extrapolated, 3, floor)), defects
+
+
+def falls(defects: list, ratio: float, floor: float) -> bool:
+    """Whether each of the defects (n_paths,) is at least so many times smaller than the one before, or round-off."""
+    largest = [float(defect.abs().max()) for defect in defects]
+    return all(fine <= max(coarse / ratio, floor) for coarse, fine in itertools.pairwise(largest))
 
 
 def test_dissipation_is_never_negative(law, probe):
@@ -61,7 +74,22 @@ def test_dissipation_is_never_negative(law, probe):
 
 def test_a_point_that_stays_where_it_is_does_not_flow(law, probe, close):
     strain = probe.strain(3)
-    first, second = probe.follow(torch.stack([strain, strain]), law.initial_state(3))
+    first, slower = (law(strain, law.initial_state(3), k * probe.dt, probe.parameters(3)) for k in (1, 2))
+    if bool(((slower.psi - first.psi).abs() > (1e-13 + 10 * law.accuracy) * first.psi).any()):
+        pytest.skip("the law knows time: it creeps")
+    second = probe.ask(strain, first.state)
     close(second.stress, first.stress, 1e-13 + 10 * law.accuracy)
     close(second.psi, first.psi, 1e-13 + 10 * law.accuracy)
     assert float(second.dissipation.max()) <= 1e-13 * float(first.psi.max()) + 10 * law.accuracy
+
+
+def test_a_step_of_no_time_and_no_strain_changes_nothing(law, probe, close):
+    path = probe.strain(2, 3)
+    first = probe.follow(path, law.initial_state(3))[-1]
+    second = law(path[-1], first.state, 0.0, probe.parameters(3))
+    history = slice(0, law.n_history)
+    assert torch.equal(second.verdict, first.verdict)
+    close(second.stress, first.stress, 1e-13 + 10 * law.accuracy)
+    close(second.psi, first.psi, 1e-13 + 10 * law.accuracy)
+    close(second.state[..., history], first.state[..., history], 1e-13 + 10 * law.accuracy)
+    assert float(second.dissipation.abs().max()) <= 1e-13 * float(first.psi.max()) + 10 * law.accuracy
