@@ -45,7 +45,7 @@ class PlaneStress(Law):
         self.extras = {**law.extras, "strain_33": Extra((), "-", "strain component 33 that frees the surface")}
         self.parameter_names = law.parameter_names
         self.accuracy = max(law.accuracy, tolerance)
-        self.linear = law.linear
+        self.linear, self.symmetric = law.linear, law.symmetric
         self.mirror_z = True
         self._33 = self.measure.columns(["33"])[0]
         self._plane = self.measure.columns(self.components)
@@ -117,7 +117,9 @@ class PlaneStress(Law):
         plane = torch.zeros_like(direction)
         plane[..., self._plane] = direction[..., self._plane]
         out = self.law.apply_tangent(saved[..., :-n], plane)
-        out = out - (out[..., k] / column[..., k])[..., None] * column
+        stiffness = column[..., k]
+        thinning = out[..., k] / torch.where(stiffness == 0, 1.0, stiffness)  # a broken point has none, and no coupling
+        out = out - thinning[..., None] * column
         condensed = torch.full_like(out, torch.nan)
         condensed[..., self._plane] = out[..., self._plane]
         return condensed

@@ -124,6 +124,13 @@ def test_a_law_that_says_so_is_unchanged_by_reflection_in_z(law, probe, close):
     close(mirrored.psi, step.psi, 1e-13 + 10 * law.accuracy)
 
 
+def test_a_law_that_says_so_has_a_symmetric_tangent(law, probe, close):
+    if not law.symmetric:
+        pytest.skip("the law does not claim the symmetry")
+    tangent = probe.tangent(probe.strain(4, seed=2), probe.state(4, seed=2))
+    close(tangent.mT, tangent, 1e-13 + 10 * law.accuracy)
+
+
 def test_calling_a_law_changes_nothing(law, probe):
     strain, state = probe.strain(2), probe.state(2)
     kept = strain.clone(), state.clone()

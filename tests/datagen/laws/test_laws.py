@@ -18,7 +18,7 @@ from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: LinearElastic(E=-1.0, nu=0.3), ValueError, "E: got -1.0, wanted a Young's modulus > 0"),
+        (lambda: LinearElastic(E=-1.0, nu=0.3), ValueError, "E: got -1.0, wanted a Young's modulus >= 0"),
         (lambda: LinearElastic(E=1.0, nu=0.5), ValueError, "nu: got 0.5, wanted a Poisson's ratio"),
         (lambda: NeoHooke(mu=0.0, lmbda=1.0), ValueError, "mu: got 0.0, wanted a shear modulus > 0"),
         (lambda: NeoHooke(mu=math.nan, lmbda=1.0), ValueError, "mu: got nan"),
