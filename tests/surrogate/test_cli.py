@@ -286,7 +286,7 @@ def test_evaluation_over_several_classes_shows_each(tmp_path):
 
 
 def test_a_cell_with_several_microstructures_takes_them_in_turn(tmp_path):
-    words = ["law=fibre_cell", "+microstructure@law.microstructure=random_fibres", "law.microstructure.grid=6"]
+    words = ["law=fibre_cell", "microstructure@law.microstructure=random_fibres", "law.microstructure.grid=6"]
     words += ["law.microstructure.count=1", "law.microstructure.n_samples=2", "law.tolerance=1e-6"]
     words += ["paths.train.ramps.n_paths=3", "paths.train.ramps.n_steps=1", "~paths.test", "folder=data"]
     assert main(["generate", *words]) == 0
