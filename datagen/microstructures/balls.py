@@ -31,7 +31,7 @@ def centred_ball(
 ) -> Microstructure:
     """One ball in the middle of the box, described in `centred_fibre` (dimension 2) and `centred_sphere` (3)."""
     voxels, edges = cell_box(dimension, grid, size)
-    radius, fraction, _ = _balls(dimension, edges, radius, fraction, 1)
+    radius, fraction, _ = ball_sizes(dimension, edges, radius, fraction, 1)
     if 2 * radius > edges.min():
         raise ValueError(f"radius: got {radius:g} mm, wanted at most half the edge {edges.min():g} mm of the cell")
     return voxelise(np.zeros((1, 1, dimension)), radius, voxels, edges, fraction if match_fraction else None)
@@ -51,7 +51,7 @@ def random_balls(
 ) -> Microstructure:
     """Balls at random, described in `random_fibres` (dimension 2) and `random_spheres` (3)."""
     voxels, edges = cell_box(dimension, grid, size)
-    radius, fraction, count = _balls(dimension, edges, radius, fraction, count)
+    radius, fraction, count = ball_sizes(dimension, edges, radius, fraction, count)
     if not gap >= 0:
         raise ValueError(f"gap: got {gap}, wanted a distance >= 0 [mm]")
     if n_samples < 1:
@@ -198,7 +198,7 @@ def cell_box(dimension: int, grid: int | Sequence[int], size: float) -> tuple[tu
     return voxels, size * (np.array(voxels) / voxels[0])
 
 
-def _balls(
+def ball_sizes(
     dimension: int, edges: np.ndarray, radius: float | None, fraction: float | None, count: int | None
 ) -> tuple[float, float, int]:
     """(radius, fraction, count) from two of them; with radius and fraction the count is the nearest whole number."""

@@ -51,19 +51,23 @@ def voxel_file(
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: got a {path.suffix or 'nameless'} file, wanted {', '.join(readers)}")
-    if thresholds is not None and labels is not None:
-        raise ValueError("thresholds, labels: got both, wanted one of them")
-    values = reader(path, dataset, max_voxels)
+    cell = Microstructure(to_phases(path, reader(path, dataset, max_voxels), thresholds, labels), spacing)
+    return cell.mirrored() if mirror else cell
+
+
+def to_phases(
+    path: Path, values: np.ndarray, thresholds: Sequence[float] | None, labels: Mapping[int, int] | None
+) -> np.ndarray:
+    """Phase indices of the values read from ``path``, as `voxel_file` describes them; raises ValueError likewise."""
     if values.dtype.kind not in "buif" or values.size == 0:
         raise ValueError(f"{path}: got {values.dtype} of shape {values.shape}, wanted numbers")
+    if thresholds is not None and labels is not None:
+        raise ValueError("thresholds, labels: got both, wanted one of them")
     if thresholds is not None:
-        phase = _by_thresholds(path, values, thresholds)
-    elif labels is not None:
-        phase = _by_labels(path, values, labels)
-    else:
-        phase = _as_they_stand(path, values)
-    cell = Microstructure(phase, spacing)
-    return cell.mirrored() if mirror else cell
+        return _by_thresholds(path, values, thresholds)
+    if labels is not None:
+        return _by_labels(path, values, labels)
+    return _as_they_stand(path, values)
 
 
 def _by_thresholds(path: Path, values: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
@@ -96,13 +100,15 @@ def _as_they_stand(path: Path, values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _check_size(path: Path, shape: Shape, max_voxels: int) -> None:
+def check_size(path: Path, shape: Shape, max_voxels: int) -> None:
+    """Refuse, with a ValueError, a file whose header announces more than ``max_voxels``."""
     if math.prod(shape) > max_voxels:
         size = " x ".join(str(n) for n in shape)
         raise ValueError(f"{path}: got {size} voxels, wanted at most max_voxels = {max_voxels}")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The first line of what an exception says."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -115,7 +121,7 @@ def _image(path: Path, dataset: str | None, max_voxels: int) -> np.ndarray:
             image = Image.open(path, formats=("PNG", "TIFF"))
         with image:
             size, pages = image.size, getattr(image, "n_frames", 1)
-            _check_size(path, (*size, pages), max_voxels)
+            check_size(path, (*size, pages), max_voxels)
             if len(image.getbands()) != 1:
                 raise ValueError(f"{path}: got the channels {', '.join(image.getbands())}, wanted one channel")
             layers: list[np.ndarray] = []
@@ -124,7 +130,7 @@ def _image(path: Path, dataset: str | None, max_voxels: int) -> np.ndarray:
                     raise ValueError(f"{path}: got pages of several sizes, wanted one")
                 layers.append(np.array(page))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image: {_one_line(error)}") from error
+        raise ValueError(f"{path}: cannot be read as an image: {one_line(error)}") from error
     # Rows run down, columns to the right: x is the column, y the row counted from below.
     return np.stack([layer[::-1].T for layer in layers], -1)
 
@@ -133,20 +139,37 @@ def _npy(path: Path, dataset: str | None, max_voxels: int) -> np.ndarray:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # a map: nothing is read yet
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read as an array: {_one_line(error)}") from error
+        raise ValueError(f"{path}: cannot be read as an array: {one_line(error)}") from error
     if not isinstance(mapped, np.ndarray):
         raise ValueError(f"{path}: got an archive, wanted one array")
-    _check_size(path, mapped.shape, max_voxels)
+    check_size(path, mapped.shape, max_voxels)
     return np.array(mapped)
 
 
 def _h5(path: Path, dataset: str | None, max_voxels: int) -> np.ndarray:
+    return hdf5_values(path, dataset, max_voxels)[0]
+
+
+def hdf5_values(
+    path: Path, dataset: str | None, max_voxels: int, attribute: str | None = None
+) -> tuple[np.ndarray, object]:
+    """Values of a dataset of a HDF5 file, and of one of its attributes (None where it has none).
+
+    Args:
+        path: of the file.
+        dataset: its name; may be left out when there is only one.
+        max_voxels: largest number of values, checked before memory is taken.
+        attribute: name of the attribute.
+
+    Raises:
+        ValueError: a file that cannot be read, a dataset that is not there, not clear, too large or not in the file.
+    """
     import h5py  # third party, and only needed where such a file is read
 
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read as HDF5: {_one_line(error)}") from error
+        raise ValueError(f"{path}: cannot be read as HDF5: {one_line(error)}") from error
     with file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
@@ -162,8 +185,8 @@ def _h5(path: Path, dataset: str | None, max_voxels: int) -> np.ndarray:
             )
         if item.shape is None:
             raise ValueError(f"{path}: got an empty dataset {name!r}, wanted numbers")
-        _check_size(path, item.shape, max_voxels)
+        check_size(path, item.shape, max_voxels)
         try:
-            return item[()]
+            return item[()], None if attribute is None else item.attrs.get(attribute)
         except OSError as error:
-            raise ValueError(f"{path}: cannot read the dataset {name!r}: {_one_line(error)}") from error
+            raise ValueError(f"{path}: cannot read the dataset {name!r}: {one_line(error)}") from error

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from PIL import Image
 
 from datagen.microstructures.centred_fibre import centred_fibre
 from datagen.microstructures.centred_sphere import centred_sphere
+from datagen.microstructures.descriptors import describe
 from datagen.microstructures.laminate import laminate
 from datagen.microstructures.microstructure import Microstructure
 from datagen.microstructures.random_fibres import random_fibres
@@ -22,16 +24,31 @@ from datagen.microstructures.random_spheres import random_spheres
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "microstructure").glob("*.yaml"))
 
 
+def example(kind: str, folder: Path) -> Path:
+    """A small file for each of the readers."""
+    if kind == "vti_file":
+        return Path(__file__).parent / "vti" / "damask.vti"
+    path = folder / ("cell.h5" if kind == "fans_file" else "cell.png")
+    if kind == "fans_file":
+        with h5py.File(path, "w") as file:
+            file["sphere/2x2x2/ms"] = np.eye(2, dtype=np.uint8)[None].repeat(2, 0)
+    else:
+        Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).save(path)
+    return path
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_makes_a_cell_of_two_phases(config, tmp_path):
+def test_every_config_makes_a_cell_of_several_phases(config, tmp_path):
     settings = OmegaConf.load(config)
     if OmegaConf.is_missing(settings, "path"):
-        Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).save(tmp_path / "cell.png")
-        settings.path = str(tmp_path / "cell.png")
+        settings.path = str(example(config.stem, tmp_path))
     cell = instantiate(settings)
     assert isinstance(cell, Microstructure)
-    assert cell.n_phases == 2
+    assert cell.n_phases >= 2
     assert (cell.volume_fractions > 0).all()
+    for name, value in describe(cell, two_point=True).items():
+        assert value.shape[0] == cell.n_samples, name
+        assert value.isfinite().all(), name
 
 
 # Voxel counts of shared/reference/rve_golden.json, cell.voxelisation, measured 2026-11-22 with FANS and muSpectre.

@@ -1,0 +1,55 @@
+"""Fibres at random in a two-dimensional cell, packed densely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datagen.microstructures.microstructure import Microstructure
+from datagen.microstructures.packed_balls import packed_balls
+
+
+def packed_fibres(
+    grid: int | Sequence[int] = 64,
+    fraction: float | None = None,
+    count: int | None = None,
+    radius: float | None = None,
+    spread: float = 0.0,
+    gap: float = 0.0,
+    seed: int = 0,
+    n_samples: int = 1,
+    size: float = 1.0,
+    match_fraction: bool = False,
+) -> Microstructure:
+    """Fibres along z (phase 1) in a matrix (phase 0), periodic, to 0.8 by volume; one voxel in z.
+
+    Args:
+        grid: number of voxels in the plane, one for both axes or one per axis.
+        fraction: volume fraction of the fibres, in (0, 1). Two of fraction, count and radius are given.
+        count: number of fibres in the cell.
+        radius: of the fibres; with a spread, of the fibre of mean cross-section [mm].
+        spread: standard deviation of ln(radius), the sizes being log-normal; 0 gives equal fibres. The radii of each
+            sample are scaled together, so that it has the volume fraction exactly.
+        gap: smallest distance between the surfaces of two fibres, periodic images included [mm], >= 0.
+        seed: sample i is drawn from (seed, i), whatever the number of samples.
+        n_samples: number of cells.
+        size: x edge of the cell [mm].
+        match_fraction: each sample grows or shrinks its fibres by the factor whose voxels come closest to the volume
+            fraction, in place of the exact radii (for which the gap was kept).
+
+    Returns:
+        The cells, with descriptors ``radii`` (m, count) [mm] and ``centres`` (m, count, 2) [mm] from the middle of the
+        cell, both as packed.
+
+    Raises:
+        ValueError: an argument outside its range, or a fraction for which no arrangement was found.
+
+    Reference:
+        C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, Physical Review E 68 (2003) 011306,
+        doi:10.1103/PhysRevE.68.011306.
+
+    Example:
+        >>> cell = packed_fibres(48, fraction=0.65, count=20, gap=0.01, seed=1, match_fraction=True)
+        >>> round(cell.volume_fractions[0, 1].item(), 2)
+        0.65
+    """
+    return packed_balls(2, grid, fraction, count, radius, spread, gap, seed, n_samples, size, match_fraction)
