@@ -72,7 +72,7 @@ def _do(verb: str, overrides: Sequence[str], options: set[str]) -> int:
             print(OmegaConf.to_yaml(config, resolve=True), end="")
             return DONE
         run = Run(verb, config, overrides)
-        return int(importlib.import_module(f"surrogate.verbs.{verb}").run(run))
+        return int(importlib.import_module(f"surrogate.verbs.{verb.replace('-', '_')}").run(run))
     except KeyboardInterrupt:
         sentence = "nothing was finished; start the same command again" if run is None else run.if_interrupted
         log.warning("interrupted")

@@ -23,7 +23,7 @@ from hydra.errors import (
     MissingConfigException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from surrogate.resources import config_folder
 
@@ -109,10 +109,14 @@ def build(config: Any, **arguments: Any) -> Any:
         # Our own messages name the argument; Python's and a library's need the place in the configuration.
         if isinstance(cause, TypeError | ValueError) and place and not re.match(r"\S+: ", str(cause)):
             kind = TypeError if isinstance(cause, TypeError) else ValueError
-            raise kind(f"{place[1]}: {_first_line(cause)}") from cause
+            extra = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
+            hint = f"; ~{place[1]}.{extra[1]} leaves it out" if extra else ""
+            raise kind(f"{place[1]}: {_first_line(cause)}{hint}") from cause
         if isinstance(cause, ImportError):
             raise ValueError(f"configuration: {' '.join(str(cause).split())}") from cause
         raise cause from None
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key}: got no value, wanted one") from error
 
 
 def _parse(text: str) -> Override:

@@ -20,7 +20,7 @@ from surrogate.resources import config_folder
 WIDTH = 80
 _VERBS = Path(__file__).resolve().parent / "verbs"
 # Verbs in the order in which they are used; others follow by name.
-_ORDER = ("demo", "generate", "train", "evaluate", "solve", "info")
+_ORDER = ("demo", "generate", "train", "evaluate", "solve", "rve-size", "info")
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Manual:
 
 def verbs() -> tuple[str, ...]:
     """The verbs that there are, in order of use."""
-    found = {file.stem for file in _VERBS.glob("*.py")} - {"__init__"}
+    found = {file.stem.replace("_", "-") for file in _VERBS.glob("*.py")} - {"--init--"}
     return (*(verb for verb in _ORDER if verb in found), *sorted(found - set(_ORDER)))
 
 
 def manual(verb: str) -> Manual:
     """The manual of a verb, from the docstring of its file."""
-    doc = ast.get_docstring(ast.parse((_VERBS / f"{verb}.py").read_text(encoding="utf-8"))) or ""
+    doc = ast.get_docstring(ast.parse((_VERBS / f"{verb.replace('-', '_')}.py").read_text(encoding="utf-8"))) or ""
     head, _, examples = doc.partition("\nExamples:\n")
     blocks = [" ".join(block.split()) for block in head.split("\n\n")]
     listed: dict[str, tuple[str, ...]] = {}
@@ -94,8 +94,9 @@ def overview() -> str:
             *_paragraph(
                 "All verbs read one configuration, made of groups and settings. KEY=VALUE chooses an option of a "
                 "group (network=energy) or gives a setting another value (law.mu=2.5, seed=1). `experiment=NAME` "
-                "sets many of them at once; what is given beside it still counts. +GROUP@PLACE=NAME lays an option "
-                "over another place (+microstructure@law.microstructure=laminate)."
+                "sets many of them at once; what is given beside it still counts. GROUP@PLACE=NAME chooses an option "
+                "for a place inside another (law=fibre_cell microstructure@law.microstructure=laminate), with a plus "
+                "in front where there was none."
             ),
             "",
             *(_entry(name, ", ".join(options), 16) for name, options in groups().items()),

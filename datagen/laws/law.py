@@ -248,8 +248,9 @@ class Law(torch.nn.Module):
 
         A driven stress that overflowed is no answer either.
         """
-        driven = stress[..., self.measure.columns(self.components)]
-        overflow = ~driven.isfinite().all(-1) & (verdict < FIRST_WITHOUT_ANSWER)
+        columns = self.measure.columns(self.components)
+        driven = stress if len(columns) == self.measure.n else stress[..., columns]
+        overflow = ~driven.sum(-1).isfinite() & (verdict < FIRST_WITHOUT_ANSWER)  # one inf or nan spoils the sum
         verdict = torch.where(overflow, int(Verdict.NOT_FINITE), verdict)
         bad = verdict >= FIRST_WITHOUT_ANSWER
 
@@ -268,8 +269,8 @@ class Law(torch.nn.Module):
 
 
 def finite_verdict(strain: Tensor, bad: Tensor | None = None, code: Verdict = Verdict.NOT_FINITE) -> Tensor:
-    """Verdict (*b,) int8 of a closed-form law: NOT_FINITE where the strain is, ``code`` where ``bad``, else good."""
-    verdict = torch.where(strain.isfinite().all(-1), int(Verdict.GOOD), int(Verdict.NOT_FINITE))
+    """Verdict (*b,) int8 of a law: NOT_FINITE where the strain is, else ``code`` where ``bad``, else good."""
+    verdict = torch.where(strain.sum(-1).isfinite(), int(Verdict.GOOD), int(Verdict.NOT_FINITE))
     if bad is not None:
-        verdict = torch.where(bad, int(code), verdict)
+        verdict = torch.where(bad, verdict.clamp(min=int(code)), verdict)
     return verdict.to(torch.int8)

@@ -1,10 +1,19 @@
 """Displacement-based discretisations of a voxel cell: gradient, its adjoint, and its Fourier symbol.
 
-Inside the cell solver tensor axes come first in memory: displacements are (d, B, *nodes), gradients
-(Q, n_dim, d, B, V) with Q quadrature points a voxel, V = nx ny nz voxels and B cells. ``gradient(u)[:, j, i]`` is
-d u_i / d x_j. A periodic cell has as many nodes as voxels, a bounded one (``periodic=False``) one more a direction. A
-grid with one voxel in z is two-dimensional: nothing varies along z, so n_dim = 2 and one layer of quadrature points
-stands for all.
+Inside the cell solver tensor axes come first in memory: displacements are (d, *c, B, *nodes), gradients
+(d, n_dim, Q, *c, B, V) with Q quadrature points a voxel, V = nx ny nz voxels, B cells and, where asked for, axes *c of
+several displacements a cell. ``gradient(u)[i, j]`` is d u_i / d x_j. A periodic cell has as many nodes as voxels, a
+bounded one (``periodic=False``) one more a direction. A grid with one voxel in z is two-dimensional: nothing varies
+along z, so n_dim = 2 and one layer of quadrature points stands for all.
+
+Gradients of a whole cell are 72 numbers a voxel. The solver never writes them all out: it goes through the cells block
+by block, a `Block` being some members and some planes of voxels, small enough to stay in cache::
+
+    nodal, forces = discretisation.open(u)
+    for block in blocks(...):
+        gradient = discretisation.block_gradient(nodal, block)
+        discretisation.add_divergence(forces, stress(gradient), block)
+    residual = discretisation.collect(forces)
 """
 
 from __future__ import annotations
@@ -12,9 +21,34 @@ from __future__ import annotations
 import itertools
 import math
 from types import EllipsisType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Block(NamedTuple):
+    """Some members of a batch and some planes of voxels along x."""
+
+    members: slice
+    planes: slice
+    voxels: slice  # of the V = nx ny nz voxels: planes times ny nz
+
+
+def blocks(n_members: int, grid: tuple[int, int, int], size: int) -> list[Block]:
+    """Blocks of about ``size`` voxels that cover a batch: several whole cells, or some planes of one."""
+    plane = grid[1] * grid[2]
+    members = max(1, size // (plane * grid[0]))
+    planes = grid[0] if members > 1 else min(grid[0], max(1, size // plane))
+    return [
+        Block(
+            slice(b, min(b + members, n_members)),
+            slice(x, min(x + planes, grid[0])),
+            slice(x * plane, min(x + planes, grid[0]) * plane),
+        )
+        for b in range(0, n_members, members)
+        for x in range(0, grid[0], planes)
+    ]
 
 
 class Discretisation(torch.nn.Module):
@@ -38,31 +72,65 @@ class Discretisation(torch.nn.Module):
         self.spacing = spacing
         self.axes = tuple(range(-3, -3 + self.n_dim))  # the grid axes along which something varies
 
-    def gradient(self, u: Tensor) -> Tensor:
-        """(d, B, *nodes) to (Q, n_dim, d, B, V)."""
+    def spread(self, u: Tensor) -> Tensor:
+        """What `block_gradient` reads, of displacements (d, *c, B, *nodes)."""
         raise NotImplementedError
 
-    def divergence(self, stress: Tensor) -> Tensor:
-        """Nodal forces (d, B, *nodes) of a stress: <stress : gradient(u)> = sum over the nodes of divergence . u."""
+    def block_gradient(self, nodal: Tensor, block: Block) -> Tensor:
+        """Gradient in a block, (d, n_dim, Q, *c, b, v)."""
         raise NotImplementedError
+
+    def blank(self, u: Tensor) -> Tensor:
+        """Where the forces of displacements like u are to be added up."""
+        raise NotImplementedError
+
+    def add_divergence(self, forces: Tensor, stress: Tensor, block: Block) -> None:
+        """Add the forces of a block's stress (d, n_dim, Q, *c, b, v) to what `blank` gave."""
+        raise NotImplementedError
+
+    def collect(self, forces: Tensor) -> Tensor:
+        """Nodal forces (d, *c, B, *nodes): <stress : gradient(u)> = sum over the nodes of forces . u."""
+        raise NotImplementedError
+
+    def open(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """`spread` and `blank`, in one piece of memory where they can: what comes and goes as one leaves no gaps."""
+        return self.spread(u), self.blank(u)
+
+    def gradient(self, u: Tensor) -> Tensor:
+        """Gradient of displacements (d, *c, B, *nodes) at all points, (d, n_dim, Q, *c, B, V)."""
+        return self.block_gradient(self.spread(u), self._whole(u.shape[-4]))
+
+    def divergence(self, stress: Tensor) -> Tensor:
+        """Nodal forces (d, *c, B, *nodes) of a stress (d, n_dim, Q, *c, B, V), the adjoint of `gradient`."""
+        forces = self.blank(stress.new_empty(stress.shape[0], *stress.shape[3:-1], *self.nodes))
+        self.add_divergence(forces, stress, self._whole(stress.shape[-2]))
+        return self.collect(forces)
+
+    def _whole(self, n_members: int) -> Block:
+        return blocks(n_members, self.grid, n_members * self.n_voxels)[0]
 
     def symbol(self, anchor: Tensor) -> Tensor:
         """M_jl = mean over q of conj(b_qj) b_ql, (n_dim, n_dim, *half grid), b the symbol of the periodic gradient.
 
-        Read off the response to a unit impulse, so it belongs to this very discretisation, rounding aside. It is real
-        because the quadrature points lie symmetrically in the voxel.
+        It is real because the quadrature points lie symmetrically in the voxel.
         """
-        impulse = anchor.new_zeros(1, 1, *self.grid)
-        impulse[..., 0, 0, 0] = 1.0
-        b = self.gradient(impulse).reshape(self.n_quad, self.n_dim, *self.grid)
-        b = torch.fft.rfftn(b, dim=self.axes)
-        return torch.einsum("qj...,ql...->jl...", b.conj(), b).real / self.n_quad
+        raise NotImplementedError
+
+    def _angles(self, anchor: Tensor) -> list[Tensor]:
+        """2 pi k/n of the half grid, one tensor an axis, shaped to broadcast."""
+        angles = []
+        for a in range(self.n_dim):
+            frequencies = torch.fft.rfftfreq if a == self.n_dim - 1 else torch.fft.fftfreq
+            k = frequencies(self.grid[a], dtype=anchor.dtype, device=anchor.device)
+            angles.append((2 * math.pi * k).reshape([-1 if b == a else 1 for b in range(3)]))
+        return angles
 
 
-class _Trilinear(Discretisation):
+class Trilinear(Discretisation):
     """Trilinear hexahedra (bilinear quadrilaterals where nz = 1), one a voxel; nodes are the voxels' low corners."""
 
-    shapes: Tensor
+    shapes: Tensor  # (n_dim Q, corners)
+    adjoint: Tensor  # (corners, n_dim Q)
     points: tuple[float, ...]
 
     def __init__(self, grid: tuple[int, int, int], spacing: tuple[float, float, float], periodic: bool = True) -> None:
@@ -71,64 +139,110 @@ class _Trilinear(Discretisation):
         quadrature = list(itertools.product(self.points, repeat=self.n_dim))
         self.n_quad = len(quadrature)
         # Derivative j of shape function c at point q: product of 1D factors, the j-th differentiated.
-        shapes = torch.empty(self.n_quad, self.n_dim, len(self.corners), dtype=torch.float64)
+        shapes = torch.empty(self.n_dim, self.n_quad, len(self.corners), dtype=torch.float64)
         for (q, x), j, (c, corner) in itertools.product(
             enumerate(quadrature), range(self.n_dim), enumerate(self.corners)
         ):
             value = [x[a] if corner[a] else 1 - x[a] for a in range(self.n_dim)]
             value[j] = (1 if corner[j] else -1) / self.spacing[j]
-            shapes[q, j, c] = math.prod(value)
-        self.register_buffer("shapes", shapes.reshape(self.n_quad * self.n_dim, len(self.corners)))
+            shapes[j, q, c] = math.prod(value)
+        shapes = shapes.flatten(0, 1)
+        self.register_buffer("shapes", shapes)
+        self.register_buffer("adjoint", (shapes.T / (self.n_quad * self.n_voxels)).contiguous())
 
-    def gradient(self, u: Tensor) -> Tensor:
-        """See `Discretisation.gradient`."""
-        d, B = u.shape[:2]
-        whole = self._halo(u)
-        nodal = torch.stack([whole[self._window(corner)] for corner in self.corners])
-        out = self.shapes @ nodal.reshape(len(self.corners), -1)
-        return out.reshape(self.n_quad, self.n_dim, d, B, self.n_voxels)
-
-    def divergence(self, stress: Tensor) -> Tensor:
-        """See `Discretisation.divergence`."""
-        d, B = stress.shape[2:4]
-        nodal = (self.shapes.T / (self.n_quad * self.n_voxels)) @ stress.reshape(self.n_quad * self.n_dim, -1)
-        nodal = nodal.reshape(len(self.corners), d, B, *self.grid)
-        whole = stress.new_zeros(d, B, *[n + 1 if a < self.n_dim else n for a, n in enumerate(self.grid)])
-        for values, corner in zip(nodal, self.corners, strict=True):
-            whole[self._window(corner)] += values
-        return self._fold(whole)
-
-    def _window(self, corner: tuple[int, ...]) -> tuple[slice | EllipsisType, ...]:
-        """The nodes at one corner of all voxels, in an array with n + 1 nodes a direction."""
-        ends = [slice(c, c + n) for c, n in zip(corner, self.grid[: self.n_dim], strict=True)]
-        return (..., *ends, *[slice(None)] * (3 - self.n_dim))
-
-    def _halo(self, u: Tensor) -> Tensor:
+    def spread(self, u: Tensor) -> Tensor:
         """Nodal values with n + 1 nodes a direction: those of a periodic cell with its first planes repeated."""
-        if self.periodic:
-            for axis in self.axes:
-                u = torch.cat([u, u.narrow(axis, 0, 1)], axis)
-        return u
+        return self._repeat(u, u.new_empty(*u.shape[:-3], *self._ends())) if self.periodic else u
 
-    def _fold(self, whole: Tensor) -> Tensor:
-        """Adjoint of `_halo`."""
-        if self.periodic:
-            for axis, n in zip(self.axes, self.grid, strict=False):
-                whole.narrow(axis, 0, 1).add_(whole.narrow(axis, n, 1))
-                whole = whole.narrow(axis, 0, n)
-        return whole.contiguous()
+    def open(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Discretisation.open`."""
+        if not self.periodic:
+            return u, self.blank(u)
+        nodal, forces = u.new_empty(2, *u.shape[:-3], *self._ends())
+        return self._repeat(u, nodal), forces.zero_()
+
+    def _repeat(self, u: Tensor, whole: Tensor) -> Tensor:
+        whole[self._window((0, 0, 0))] = u
+        for axis in self.axes:
+            whole.select(axis, -1).copy_(whole.select(axis, 0))
+        return whole
+
+    def corner_values(self, nodal: Tensor, block: Block) -> Tensor:
+        """Displacements of the voxels' corners, (d, corners, *c, b, v)."""
+        part = nodal[..., block.members, block.planes.start : block.planes.stop + 1, :, :]
+        lead, steps = part.shape[1:-3], part.stride()
+        planes = block.planes.stop - block.planes.start
+        window = part.as_strided(
+            (part.shape[0], *[2] * self.n_dim, *lead, planes, *self.grid[1:]),
+            (steps[0], *steps[-3:][: self.n_dim], *steps[1:]),
+        )
+        return window.reshape(part.shape[0], len(self.corners), *lead, -1)
+
+    def block_gradient(self, nodal: Tensor, block: Block) -> Tensor:
+        """See `Discretisation.block_gradient`."""
+        values = self.corner_values(nodal, block)
+        out = self.shapes @ values.flatten(2)
+        return out.reshape(len(values), self.n_dim, self.n_quad, *values.shape[2:])
+
+    def blank(self, u: Tensor) -> Tensor:
+        """See `Discretisation.blank`."""
+        return u.new_zeros(*u.shape[:-3], *self._ends())
+
+    def add_corner_forces(self, forces: Tensor, values: Tensor, block: Block) -> None:
+        """Adjoint of `corner_values`: add forces (d, corners, *c, b, v) on the voxels' corners."""
+        part = forces[..., block.members, block.planes.start : block.planes.stop + 1, :, :]
+        planes = block.planes.stop - block.planes.start
+        values = values.unflatten(-1, (planes, *self.grid[1:]))
+        for c, corner in enumerate(self.corners):
+            part[self._window(corner, planes)] += values[:, c]
+
+    def add_divergence(self, forces: Tensor, stress: Tensor, block: Block) -> None:
+        """See `Discretisation.add_divergence`."""
+        values = self.adjoint @ stress.reshape(len(stress), self.n_dim * self.n_quad, -1)
+        self.add_corner_forces(forces, values.reshape(*values.shape[:2], *stress.shape[3:]), block)
+
+    def collect(self, forces: Tensor) -> Tensor:
+        """See `Discretisation.collect`; the adjoint of `spread`."""
+        if not self.periodic:
+            return forces
+        for axis in self.axes:
+            forces.select(axis, 0).add_(forces.select(axis, -1))
+        return forces[self._window((0, 0, 0))].contiguous()
+
+    def _window(self, corner: tuple[int, ...], planes: int | None = None) -> tuple[slice | EllipsisType, ...]:
+        """One corner of all voxels, or of some planes of them, in an array with n + 1 nodes a direction."""
+        sizes = (self.grid[0] if planes is None else planes, *self.grid[1:])
+        return (..., *[slice(k, k + n) for k, n in itertools.zip_longest(corner, sizes, fillvalue=0)])
+
+    def _ends(self) -> list[int]:
+        return [n + 1 if a < self.n_dim else n for a, n in enumerate(self.grid)]
+
+    def symbol(self, anchor: Tensor) -> Tensor:
+        """See `Discretisation.symbol`; the mean over the points is a product of means along each axis."""
+        x = anchor.new_tensor(self.points)[:, None, None, None]
+        factors = []
+        for angle, h in zip(self._angles(anchor), self.spacing, strict=False):
+            shift = torch.polar(torch.ones_like(angle), angle)
+            value, slope = 1 - x + x * shift, (shift - 1).expand(len(x), *angle.shape) / h
+            # Mean over the points of conj(a) b, for a and b interpolated or differentiated along this axis.
+            factors.append([[(a.conj() * b).mean(0) for b in (value, slope)] for a in (value, slope)])
+        shape = [n // 2 + 1 if a == self.n_dim - 1 else n for a, n in enumerate(self.grid)]
+        M = anchor.new_empty(self.n_dim, self.n_dim, *shape)
+        for j, l in itertools.product(range(self.n_dim), repeat=2):
+            M[j, l] = math.prod(factor[a == j][a == l] for a, factor in enumerate(factors)).real
+        return M
 
 
 _GAUSS = 0.5 / math.sqrt(3.0)
 
 
-class Hex8(_Trilinear):
+class Hex8(Trilinear):
     """Trilinear hexahedra with full integration, 2x2x2 Gauss points (2x2 where nz = 1)."""
 
     points = (0.5 - _GAUSS, 0.5 + _GAUSS)
 
 
-class Hex8R(_Trilinear):
+class Hex8R(Trilinear):
     """Trilinear hexahedra with one Gauss point, Willot's rotated scheme.
 
     Hourglass modes have no gradient, so they neither load the cell nor appear in any strain: the preconditioner
@@ -159,29 +273,43 @@ class Fourier(Discretisation):
         even = [n for n in grid if n % 2 == 0]
         if even:
             raise ValueError(f"discretisation: fourier got a grid {grid}, wanted odd numbers of voxels in x, y and z")
-        frequencies = [
-            (torch.fft.rfftfreq if a == self.n_dim - 1 else torch.fft.fftfreq)(grid[a], spacing[a], dtype=torch.float64)
-            for a in range(self.n_dim)
-        ]
-        wave = 2 * math.pi * torch.stack(torch.meshgrid(*frequencies, indexing="ij"))
-        self.register_buffer("wave", wave[..., None] if self.n_dim == 2 else wave)
+        angles = self._angles(torch.empty((), dtype=torch.float64))
+        wave = [angle / h for angle, h in zip(angles, spacing, strict=False)]
+        self.register_buffer("wave", torch.stack(torch.broadcast_tensors(*wave)))
 
-    def gradient(self, u: Tensor) -> Tensor:
-        """See `Discretisation.gradient`."""
-        d, B = u.shape[:2]
+    def spread(self, u: Tensor) -> Tensor:
+        """The gradient itself, which is not local: (d, n_dim, *c, B, V)."""
         spectrum = torch.fft.rfftn(u, dim=self.axes)
-        spectrum = torch.complex(-spectrum.imag, spectrum.real) * self.wave[:, None, None]
-        return self._back(spectrum).reshape(1, self.n_dim, d, B, self.n_voxels)
+        spectrum = torch.complex(-spectrum.imag, spectrum.real)
+        parts = [self._back(spectrum * wave).flatten(-3) for wave in self.wave]
+        return torch.stack(parts, 1)
 
-    def divergence(self, stress: Tensor) -> Tensor:
-        """See `Discretisation.divergence`."""
-        d, B = stress.shape[2:4]
-        spectrum = torch.fft.rfftn(stress.reshape(self.n_dim, d, B, *self.grid), dim=self.axes)
-        spectrum = (spectrum * self.wave[:, None, None]).sum(0)
+    def block_gradient(self, nodal: Tensor, block: Block) -> Tensor:
+        """See `Discretisation.block_gradient`."""
+        return nodal[..., block.members, block.voxels].unsqueeze(2)
+
+    def blank(self, u: Tensor) -> Tensor:
+        """See `Discretisation.blank`: a whole stress (d, n_dim, *c, B, V)."""
+        return u.new_zeros(u.shape[0], self.n_dim, *u.shape[1:-3], self.n_voxels)
+
+    def add_divergence(self, forces: Tensor, stress: Tensor, block: Block) -> None:
+        """See `Discretisation.add_divergence`."""
+        forces[..., block.members, block.voxels] += stress[:, :, 0]
+
+    def collect(self, forces: Tensor) -> Tensor:
+        """See `Discretisation.collect`."""
+        parts = forces.unflatten(-1, self.grid).unbind(1)
+        spectrum = torch.fft.rfftn(parts[0], dim=self.axes) * self.wave[0]
+        for part, wave in zip(parts[1:], self.wave[1:], strict=True):
+            spectrum += torch.fft.rfftn(part, dim=self.axes) * wave
         return self._back(torch.complex(spectrum.imag, -spectrum.real)) / self.n_voxels
 
     def _back(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.grid[: self.n_dim], dim=self.axes)
+
+    def symbol(self, anchor: Tensor) -> Tensor:
+        """See `Discretisation.symbol`."""
+        return self.wave[:, None] * self.wave
 
 
 DISCRETISATIONS: dict[str, type[Discretisation]] = {"hex8": Hex8, "hex8r": Hex8R, "fourier": Fourier}

@@ -9,12 +9,14 @@ from datagen.laws.law import Law, Measure
 from datagen.rve.discretisation import Discretisation
 from datagen.tensors import MANDEL, ROW_MAJOR, inv
 
+PLANES = 8  # of the half grid, inverted at once
+
 
 class Green(torch.nn.Module):
     r"""z = K_0^+ r, the pseudo-inverse of the stiffness of a homogeneous isotropic cell on the same discretisation.
 
-    In Fourier space K_0 is block-diagonal, K_0,ik = lmbda M_ik + mu (delta_ik tr M + M_ki) with M the symbol of the
-    discretisation; zero on the mean and on modes without a gradient (rigid motion, hourglasses).
+    In Fourier space K_0 is block-diagonal, K_0,ik = (lmbda + mu) M_ik + mu delta_ik tr M with M the (real, symmetric)
+    symbol of the discretisation; zero on the mean and on modes without a gradient (rigid motion, hourglasses).
 
     Args:
         discretisation: the cell's discretisation.
@@ -26,7 +28,7 @@ class Green(torch.nn.Module):
         M. Ladecky et al., Appl. Math. Comput. 446 (2023) 127835, doi:10.1016/j.amc.2023.127835.
     """
 
-    blocks: Tensor  # (d, d, *half grid)
+    blocks: Tensor  # (d (d + 1)/2, *half grid, 2): real and symmetric, once for the real, once for the imaginary part
     mu: Tensor
 
     def __init__(self, discretisation: Discretisation, d: int, lmbda: Tensor, mu: Tensor) -> None:
@@ -34,45 +36,60 @@ class Green(torch.nn.Module):
         self.axes = discretisation.axes
         self.sizes = discretisation.grid[: discretisation.n_dim]
         symbol = discretisation.symbol(mu)
-        M = symbol.new_zeros(3, 3, *symbol.shape[2:])
-        M[: discretisation.n_dim, : discretisation.n_dim] = symbol
-        trace = M.diagonal(dim1=0, dim2=1).sum(-1)
-        null = trace <= 1e-14 * trace.max()
-        K = lmbda * M + mu * M.transpose(0, 1)
-        K.diagonal(dim1=0, dim2=1).add_((mu * trace)[..., None])
-        # An in-plane problem leaves the third row decoupled; it is inverted with the rest and dropped.
-        K.diagonal(dim1=0, dim2=1)[null] = 1.0
-        K.masked_fill_(null & ~torch.eye(3, dtype=torch.bool, device=mu.device).reshape(3, 3, 1, 1, 1), 0.0)
-        blocks = inv(K.movedim((0, 1), (-2, -1))).movedim((-2, -1), (0, 1))
-        blocks = blocks.masked_fill(null, 0.0)[:d, :d] * discretisation.n_voxels  # forces are per cell, not per voxel
-        self.register_buffer("blocks", blocks.contiguous())
+        n_dim, pairs = len(symbol), [(i, k) for i in range(d) for k in range(i, d)]
+        trace = sum(symbol[j, j] for j in range(1, n_dim)) + symbol[0, 0]
+        floor = 1e-14 * trace.max()
+        blocks = symbol.new_empty(len(pairs), *trace.shape, 2)
+        for x in range(0, len(trace), PLANES):  # in parts: a 3 x 3 inverse takes many fields
+            part = slice(x, x + PLANES)
+            null = trace[part] <= floor
+            K = symbol.new_zeros(*null.shape, 3, 3)
+            K[..., :n_dim, :n_dim] = (lmbda + mu) * symbol[:, :, part].movedim((0, 1), (-2, -1))
+            # An in-plane problem leaves the third row decoupled; it is inverted with the rest and dropped.
+            K.diagonal(dim1=-2, dim2=-1).add_((mu * trace[part])[..., None])
+            K[null] = torch.eye(3, dtype=K.dtype, device=K.device)
+            inverse = inv(K).masked_fill(null[..., None, None], 0.0) * discretisation.n_voxels  # forces are per cell
+            for m, (i, k) in enumerate(pairs):
+                blocks[m, part] = inverse[..., i, k, None]
+        self._row = [[pairs.index((min(i, k), max(i, k))) for k in range(d)] for i in range(d)]
+        self.register_buffer("blocks", blocks)
         self.register_buffer("mu", mu.clone())
 
     def forward(self, r: Tensor) -> Tensor:
         """Nodal forces (d, B, nx, ny, nz) to displacements of the same shape."""
-        spectrum = torch.view_as_real(torch.fft.rfftn(r, dim=self.axes))
-        blocks = self.blocks[:, :, None, ..., None]
-        d = r.shape[0]
-        parts = []
-        for i in range(d):
-            part = blocks[i, 0] * spectrum[0]
-            for k in range(1, d):
-                part.addcmul_(blocks[i, k], spectrum[k])
-            parts.append(part)
-        return torch.fft.irfftn(torch.view_as_complex(torch.stack(parts)), s=self.sizes, dim=self.axes)
+        half = [n // 2 + 1 if axis == self.axes[-1] else n for axis, n in zip((-3, -2, -1), r.shape[2:], strict=True)]
+        spectrum, product = r.new_empty(2, *r.shape[:2], *half, 2)
+        # One component at a time: the transforms need copies of what they transform.
+        for i in range(len(r)):
+            torch.fft.rfftn(r[i], dim=self.axes, out=torch.view_as_complex(spectrum[i]))
+        for i, row in enumerate(self._row):
+            torch.mul(self.blocks[row[0]], spectrum[0], out=product[i])
+            for k in range(1, len(r)):
+                product[i].addcmul_(self.blocks[row[k]], spectrum[k])
+        z = torch.empty_like(r)
+        for i in range(len(r)):
+            torch.fft.irfftn(torch.view_as_complex(product[i]), s=self.sizes, dim=self.axes, out=z[i])
+        return z
 
 
 @torch.no_grad()
 def isotropic_part(law: Law) -> tuple[Tensor, Tensor]:
-    """Lame constants nearest to a law's tangent at the reference, over the components it was made for."""
+    """Lame constants nearest to a law's tangent at the reference, over the components it was made for; 0 of a void.
+
+    The projection on isotropic stiffnesses, of the symmetric strains: the same however the law's axes are turned.
+    """
     tangent = law.tangent(law.reference_strain(), law.initial_state(), 1.0)
     table = MANDEL if law.measure is Measure.SMALL else ROW_MAJOR
     own = {table[c]: c for c in law.measure.columns(law.components)}
-    shear = [
-        tangent[c, c] / 2 if law.measure is Measure.SMALL else (tangent[c, c] + tangent[c, own[(j, i)]]) / 2
-        for (i, j), c in own.items()
-        if i != j and (law.measure is Measure.SMALL or (j, i) in own)
-    ]
     normal = [c for (i, j), c in own.items() if i == j]
-    cross = [tangent[a, b] for a in normal for b in normal if a != b]
-    return torch.stack(cross).mean(), torch.stack(shear).mean()
+    trace = tangent[normal, normal].sum()
+    n_modes = len(normal)
+    for (i, j), c in own.items():
+        if i != j and law.measure is Measure.SMALL:
+            trace, n_modes = trace + tangent[c, c], n_modes + 1
+        elif i < j and (j, i) in own:
+            pair = [c, own[(j, i)]]
+            trace, n_modes = trace + tangent[pair][:, pair].sum() / 2, n_modes + 1
+    volume = tangent[normal][:, normal].sum() / len(normal)  # len lmbda + 2 mu
+    mu = (trace - volume) / (2 * (n_modes - 1))
+    return (volume - 2 * mu) / len(normal), mu

@@ -14,7 +14,8 @@ from datagen.tensors import MANDEL, ROW_MAJOR
 class Kinematics:
     """The linear map grad u -> strain and its adjoint, component by component.
 
-    Fields carry their tensor axis first: strain (n, Q, ..., B, V), gradients (Q, n_dim, d, ..., B, V).
+    Fields carry their tensor axes first: gradients (d, n_dim, Q, *b, V), strain and stress (n, Q, *b, V). At finite
+    strain in three dimensions the two are one and the same, and nothing is copied.
 
     Args:
         measure: of the phase laws.
@@ -24,34 +25,67 @@ class Kinematics:
 
     def __init__(self, measure: Measure, d: int, n_dim: int) -> None:
         self.measure = measure
-        # (strain row, derivative axis j, displacement component i, coefficient)
-        self.table: list[tuple[int, int, int, float]] = []
+        # strain row -> its entries (displacement component i, derivative axis j) and their coefficient
+        self.table: dict[int, tuple[list[tuple[int, int]], float]] = {}
         for i in range(d):
             for j in range(n_dim):
                 if measure is Measure.FINITE:
-                    self.table.append((ROW_MAJOR.index((i, j)), j, i, 1.0))
+                    self.table[ROW_MAJOR.index((i, j))] = ([(i, j)], 1.0)
                 else:
                     row = MANDEL.index((min(i, j), max(i, j)))
-                    self.table.append((row, j, i, 1.0 if i == j else 1 / math.sqrt(2.0)))
+                    entries = self.table.setdefault(row, ([], 1.0 if i == j else 1 / math.sqrt(2.0)))[0]
+                    entries.append((i, j))
         self.d, self.n_dim = d, n_dim
-        self.rows = sorted({row for row, *_ in self.table})  # strain components that a fluctuation can change
+        self.rows = sorted(self.table)  # strain components that a fluctuation can change
+        self._same = measure is Measure.FINITE and d == n_dim == 3
 
-    def strain(self, gradient: Tensor, rows: list[int] | None = None) -> Tensor:
-        """Strain of a displacement gradient (Q, n_dim, d, *B, V): all n components, or those of ``rows`` only."""
-        if rows is None:
-            rows = list(range(self.measure.n))
-        Q, batch = gradient.shape[0], gradient.shape[3:]
-        out = gradient.new_zeros(len(rows), Q, *batch)
-        for row, j, i, coefficient in self.table:
-            out[rows.index(row)].add_(gradient[:, j, i], alpha=coefficient)
+    def strain(self, gradient: Tensor, mean: Tensor | None = None) -> Tensor:
+        """Strain (n, Q, *b, V) of a displacement gradient, plus a macroscopic strain (n, *b); uses ``gradient`` up."""
+        n = self.measure.n
+        if self._same:
+            out = gradient.flatten(0, 1)
+            return out if mean is None else out.add_(mean[:, None, ..., None])
+        out = gradient.new_empty(n, *gradient.shape[2:])
+        for row in range(n):
+            if row not in self.table:
+                out[row].zero_()
+            else:
+                self._entry(gradient, row, out[row])
+            if mean is not None:
+                out[row].add_(mean[row, ..., None])
         return out
 
-    def nodal_stress(self, stress: Tensor, rows: list[int] | None = None) -> Tensor:
-        """Adjoint of `strain`: what stress (n or len(rows), Q, *B, V) does work on, (Q, n_dim, d, *B, V)."""
-        if rows is None:
-            rows = list(range(self.measure.n))
-        Q, batch = stress.shape[1], stress.shape[2:]
-        out = stress.new_empty(Q, self.n_dim, self.d, *batch)
-        for row, j, i, coefficient in self.table:
-            torch.mul(stress[rows.index(row)], coefficient, out=out[:, j, i])
+    def moving(self, gradient: Tensor) -> Tensor:
+        """The rows of `strain` that a fluctuation can change only, (len(rows), Q, *b, V)."""
+        out = gradient.new_empty(len(self.rows), *gradient.shape[2:])
+        for k, row in enumerate(self.rows):
+            self._entry(gradient, row, out[k])
         return out
+
+    def _entry(self, gradient: Tensor, row: int, out: Tensor) -> None:
+        entries, coefficient = self.table[row]
+        first, *rest = (gradient[i, j] for i, j in entries)
+        if rest:
+            torch.add(first, rest[0], out=out)
+            out.mul_(coefficient)
+        else:  # one half of a shear when the other displacement does not exist
+            torch.mul(first, coefficient, out=out)
+
+    def nodal_stress(self, stress: Tensor, moving: bool = False) -> Tensor:
+        """Adjoint of `strain`, or of `moving`: what a stress does work on, (d, n_dim, Q, *b, V)."""
+        if self._same:
+            return stress.unflatten(0, (3, 3))
+        out = stress.new_empty(self.d, self.n_dim, *stress.shape[1:])
+        for k, row in enumerate(self.rows):
+            entries, coefficient = self.table[row]
+            for i, j in entries:
+                torch.mul(stress[k if moving else row], coefficient, out=out[i, j])
+        return out
+
+    def matrix(self) -> Tensor:
+        """The map of `strain` as a matrix (n, d n_dim), float64."""
+        out = torch.zeros(self.measure.n, self.d, self.n_dim, dtype=torch.float64)
+        for row, (entries, coefficient) in self.table.items():
+            for i, j in entries:
+                out[row, i, j] = coefficient
+        return out.flatten(1)

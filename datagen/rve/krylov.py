@@ -20,7 +20,7 @@ class Solution(NamedTuple):
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product of nodal fields (d, B, *nodes), one number a member: (B,)."""
-    return (a * b).sum(dim=(0, 2, 3, 4))
+    return torch.linalg.vecdot(a.flatten(2), b.flatten(2)).sum(0)
 
 
 def conjugate_gradients(
@@ -30,7 +30,7 @@ def conjugate_gradients(
     target: Tensor,
     max_iterations: int,
 ) -> Solution:
-    r"""Solve A x = b for each member, from x = 0, until sqrt(r . K_0^+ r) <= target (B,).
+    r"""Solve A x = b for each member, from x = 0, until sqrt(r . K_0^+ r) <= target (B,); ``b`` is used up.
 
     A member that meets a direction p with p . A p <= 0 stops with the x it has, or with the preconditioned right-hand
     side when that was its first direction (Steihaug's rule without a radius): both are descent directions. Finished
@@ -42,8 +42,8 @@ def conjugate_gradients(
     """
     period = 1 if b.device.type == "cpu" else 8
     x, r = torch.zeros_like(b), b
-    z = precondition(r)
-    p, rz = z, dot(r, z)
+    p = precondition(r)
+    rz = dot(r, p)
     active = rz.clamp(min=0).sqrt() > target
     negative = torch.zeros_like(active)
     iterations = torch.zeros_like(active, dtype=torch.int64)
@@ -51,24 +51,27 @@ def conjugate_gradients(
     def wide(values: Tensor) -> Tensor:
         return values[None, :, None, None, None]
 
+    def divide(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(active, a / torch.where(active, b, 1.0), 0.0)
+
     for k in range(max_iterations):
         if k % period == 0 and not bool(active.any()):
             break
         Ap = apply(p)
         curvature = dot(p, Ap)
         bad = active & ~(curvature > 0)
-        if k == 0:
-            x = torch.where(wide(bad), p, x)
         negative = negative | bad
         active = active & ~bad
         iterations += active
-        alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 0.0)
-        x = torch.addcmul(x, wide(alpha), p)
-        r = torch.addcmul(r, wide(-alpha), Ap)
+        alpha = divide(rz, curvature)
+        # The first direction of a member that has nowhere to go is its preconditioned right-hand side.
+        x.addcmul_(wide(torch.where(bad, 1.0, alpha) if k == 0 else alpha), p)
+        r.addcmul_(wide(-alpha), Ap)
+        del Ap
         z = precondition(r)
         rz_new = dot(r, z)
-        beta = torch.where(active, rz_new / torch.where(active, rz, 1.0), 0.0)
-        p = torch.addcmul(z, wide(beta), p)
+        p = torch.addcmul(z, wide(divide(rz_new, rz)), p, out=p)
+        del z
         rz = torch.where(active, rz_new, rz)
         active = active & (rz.clamp(min=0).sqrt() > target)
     return Solution(x, negative, ~active & ~negative, iterations)

@@ -121,11 +121,22 @@ class Phases(torch.nn.Module):
             moduli[name] = moduli[name].movedim(tuple(range(-phase.dim(), 0)), tuple(range(phase.dim())))
         return moduli
 
-    def bind(self, sample: Tensor) -> BoundPhases:
-        """The laws on a batch of cells, member b with the microstructure ``sample[b]`` (B,) int64."""
+    def initial_state(self) -> Tensor:
+        """State of the virgin phases at a point of each voxel, (n_state, V) or, if all begin at zero, (n_state, 1)."""
+        table = self.phase.new_zeros(self.n_state, len(self.laws), dtype=torch.float64)
+        for p, law in enumerate(cast(list[Law], list(self.laws))):
+            table[: law.n_state, p] = law.initial_state()
+        if not bool(table.any()):
+            return table[:, :1]
+        if len(self.phase) > 1:
+            raise ValueError("laws: got a law whose first state is not zero, wanted one microstructure, not samples")
+        return table[:, self.phase[0]]
+
+    def bind(self, sample: Tensor, voxels: slice = slice(None)) -> BoundPhases:
+        """The laws on some voxels of a batch of cells, member b with the microstructure ``sample[b]`` (B,) int64."""
         parts = []
         shared = self.phase.shape[0] == 1
-        phase = self.phase if shared else self.phase[sample]  # (1 or B, V)
+        phase = self.phase[:, voxels] if shared else self.phase[sample, voxels]  # (1 or B, v)
         samples = None if shared else sample[:, None].expand_as(phase)
         for family in self._families:
             index, points, own_samples = None, phase, samples
@@ -139,6 +150,22 @@ class Phases(torch.nn.Module):
             law = cast(Law, self.laws[family[0]])
             parts.append(_Part(law.with_buffers(**self._moduli(family, points, own_samples)), index, flat=not shared))
         return BoundPhases(self, parts, phase)
+
+    def tangents(self, phase: Tensor, sample: Tensor | None) -> Tensor:
+        """Tangents (k, n, n) of linear laws, for k pairs of phase and sample (None: the only one); others nan."""
+        n = cast(Law, self.laws[0]).measure.n
+        dtype = cast(Law, self.laws[0]).dtype
+        out = torch.full((len(phase), n, n), torch.nan, dtype=dtype, device=phase.device)
+        for family in self._families:
+            index = torch.isin(phase, torch.tensor(family, device=phase.device)).nonzero()[:, 0]
+            if index.numel() == 0:
+                continue
+            moduli = self._moduli(family, phase[index], None if sample is None else sample[index])
+            law = cast(Law, self.laws[family[0]]).with_buffers(**moduli)
+            strain = law.reference_strain().expand(len(index), n)
+            saved = law.linearise(strain, law.initial_state(len(index)), 1.0, components=self.components)[1]
+            out[index] = law.dense(saved, self.components)
+        return out
 
 
 class BoundPhases:
@@ -183,10 +210,10 @@ class BoundPhases:
         return out
 
     def by_phase(self, field: Tensor) -> Tensor:
-        """Cell integrals per unit cell volume of a field (Q, B, V) over each phase, (B, n_phases)."""
-        mean = field.mean(0)
-        out = mean.new_zeros(len(mean), len(self.phases.laws))
-        return out.scatter_add_(1, self.phase.expand_as(mean), mean) / mean.shape[-1]
+        """Sums of a field (Q, b, v) over the points of each phase, (b, n_phases)."""
+        total = field.sum(0)
+        out = total.new_zeros(len(total), len(self.phases.laws))
+        return out.scatter_add_(1, self.phase.expand_as(total), total)
 
 
 def worst_verdict(verdict: Tensor, code: Verdict, where: Tensor) -> Tensor:

@@ -5,6 +5,9 @@ Drives the law along every sampler under `paths` and writes one dataset for each
 network (`checkpoint`). Strain, stress, stored and dissipated energy and a verdict are stored for every step; a path
 without an answer is stored with its verdict, counted, and never handed to training.
 
+The cells of a homogenised law are written beside them (`cells.h5`): voxels, orientations, and for each sample volume
+fractions, two-point correlations and what else describes it.
+
 Started again with the same settings and `folder`, it goes on where it was: finished shards are checked and kept.
 
 Groups: experiment, law, microstructure, path, executor
@@ -35,6 +38,7 @@ from datagen.executor.executor import Executor
 from datagen.generate import generate
 from datagen.laws.law import Law
 from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
+from datagen.microstructures.descriptors import write_cells
 from datagen.paths.drive import check
 from datagen.paths.path import LoadPath
 from datagen.rve.homogenised import HomogenisedCell
@@ -47,6 +51,8 @@ from surrogate.report.page import Details, Page, Picture, Prose, Section
 from surrogate.report.paths import path_figure
 from surrogate.runs import CONFIG, REPORT, Run
 from surrogate.table import Table
+
+CELLS = "cells.h5"
 
 
 def run(run: Run) -> int:
@@ -65,6 +71,8 @@ def run(run: Run) -> int:
         before, started = _n_done(run.folder / name), time.perf_counter()
         stores[name] = record(run, law, name, batches, executor)
         costs.append(_cost(name, stores[name], stores[name].n_done - before, time.perf_counter() - started))
+    if isinstance(law, HomogenisedCell):
+        write_cells(law.microstructure, run.folder / CELLS)
     tables = [counts(stores), *_verdicts(stores), Table("Cost of this run", _COST, costs)]
     for table in tables:
         run.show(table)

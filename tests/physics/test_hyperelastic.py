@@ -44,14 +44,14 @@ def yeoh_stress(a: float) -> list[float]:
 
 
 RUBBERS = {
-    "ogden": (lambda bulk: Ogden(**OGDEN, bulk=bulk), ogden_stress),
-    "mooney_rivlin": (lambda bulk: MooneyRivlin(c10=C10, c01=C01, bulk=bulk), mooney_stress),
-    "yeoh": (lambda bulk: Yeoh(c10=C10, c20=C20, c30=C30, bulk=bulk), yeoh_stress),
+    "ogden": (lambda bulk: Ogden(**OGDEN, K=bulk), ogden_stress),
+    "mooney_rivlin": (lambda bulk: MooneyRivlin(c10=C10, c01=C01, K=bulk), mooney_stress),
+    "yeoh": (lambda bulk: Yeoh(c10=C10, c20=C20, c30=C30, K=bulk), yeoh_stress),
 }
 SOLIDS: dict[str, tuple[Law, float, float]] = {  # law, initial shear and bulk modulus
-    "ogden": (Ogden(**OGDEN, bulk=10.0), 0.4225, 10.0),  # G. A. Holzapfel, Nonlinear Solid Mechanics, 2000, section 6.5
-    "mooney_rivlin": (MooneyRivlin(c10=C10, c01=C01, bulk=10.0), 2 * (C10 + C01), 10.0),
-    "yeoh": (Yeoh(c10=C10, c20=C20, c30=C30, bulk=10.0), 2 * C10, 10.0),
+    "ogden": (Ogden(**OGDEN, K=10.0), 0.4225, 10.0),  # G. A. Holzapfel, Nonlinear Solid Mechanics, 2000, section 6.5
+    "mooney_rivlin": (MooneyRivlin(c10=C10, c01=C01, K=10.0), 2 * (C10 + C01), 10.0),
+    "yeoh": (Yeoh(c10=C10, c20=C20, c30=C30, K=10.0), 2 * C10, 10.0),
     "saint_venant_kirchhoff": (SaintVenantKirchhoff(E=2000.0, nu=0.35), 2000 / 2.7, 2000 / 0.9),
 }
 

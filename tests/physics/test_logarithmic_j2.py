@@ -207,7 +207,7 @@ def test_a_gradient_runs_through_the_history_and_through_coincident_stretches():
     path.append(
         path[-1] @ torch.linalg.matrix_exp(0.02 * torch.tensor([[0, 1, 0], [0.5, 0, 0], [0, 0.3, 0.1]]).double())
     )
-    names = ("mu", "bulk", "yield_stress", "hardening", "saturation_stress", "saturation_rate")
+    names = ("mu", "K", "yield_stress", "hardening", "saturation_stress", "saturation_rate")
 
     def stress(*moduli: Tensor) -> Tensor:
         law = LogarithmicJ2(**BAR, **VOCE).with_buffers(**dict(zip(names, moduli, strict=True)))
@@ -231,7 +231,7 @@ def test_the_history_is_the_plastic_metric():
     b = F @ (torch.eye(3) + from_mandel(step.state[:, :6])) @ F.mT
     values, Q = torch.linalg.eigh(b)
     e = 0.5 * values.log()
-    bulk = float(law.bulk)
+    bulk = float(law.K)
     stresses = 2 * MU * (e - e.mean(-1, keepdim=True)) + bulk * e.sum(-1, keepdim=True)
     P = Q @ torch.diag_embed(stresses) @ Q.mT @ inv(F).mT
     torch.testing.assert_close(step.stress, P.flatten(1), rtol=0, atol=1e-11 * float(P.abs().max()))

@@ -59,7 +59,7 @@ def test_the_elastomer_is_what_the_demo_promises():
         ("law.qqqq=2", "law.qqqq: no such key; law has _target_, mu, lmbda"),
         ("law.mu.x=2", "law.mu.x: no such key"),
         ("law=neohook", "law: got 'neohook', wanted one of .*neo_hooke.*; did you mean neo_hooke"),
-        ("experiment=nothing", "experiment: got 'nothing', wanted one of fibre_elastomer"),
+        ("experiment=nothing", "experiment: got 'nothing', wanted one of .*fibre_elastomer"),
         ("law=null", "law: got null, wanted one of"),
         ("law=1,2", r"got 'law=1,2', wanted one value; a list is written law=\[a,b\]"),
         ("+law=neo_hooke", "without the plus"),
@@ -120,7 +120,7 @@ def test_what_a_target_says_about_its_arguments_is_passed_on_as_it_is():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+law.colour=3", "^law: .*unexpected keyword argument 'colour'"),
+        ("+law.colour=3", "^law: .*unexpected keyword argument 'colour'; ~law.colour leaves it out"),
         ("~law.mu", "^law: .*missing 1 required positional argument: 'mu'"),
         ("law._target_=datagen.laws.nothing.Nothing", "^configuration: .*No module named 'datagen.laws.nothing'"),
         ("law._target_=os.system", "^configuration: .*os.system"),

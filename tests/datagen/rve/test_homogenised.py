@@ -317,3 +317,34 @@ def test_bad_input_is_named(change: dict[str, object], message: str) -> None:
     arguments: dict[str, object] = {"microstructure": centred_fibre(6, fraction=0.3), "laws": [MATRIX, FIBRE]}
     with pytest.raises(ValueError, match=message):
         HomogenisedCell(**(arguments | change))
+
+
+def test_a_preconditioner_of_single_precision_changes_no_digit_beyond_the_tolerance() -> None:
+    cells = [fibre_cell(1e-9, mixed_precision=mixed) for mixed in (False, True)]
+    F = cells[0].reference_strain()
+    F[[0, 1]] += torch.tensor([0.05, 0.1], dtype=torch.float64)
+    steps = [cell(F, cell.initial_state(), 1.0) for cell in cells]
+    tangents = [cell.tangent(F, cell.initial_state(), 1.0).nan_to_num() for cell in cells]
+    assert not torch.equal(steps[0].stress, steps[1].stress)  # it did something
+    torch.testing.assert_close(steps[1].stress, steps[0].stress, rtol=1e-8, atol=1e-9, equal_nan=True)
+    torch.testing.assert_close(tangents[1], tangents[0], rtol=1e-7, atol=1e-7)
+    assert steps[1].extras["iterations"] <= steps[0].extras["iterations"] + 4
+
+
+class Prestrained(LinearElastic):
+    """A phase whose virgin state is not zero: one column that it keeps."""
+
+    state_names = ("age",)
+
+    def initial_state(self, *batch: int) -> torch.Tensor:
+        return torch.full((*batch, 1), 7.0, dtype=torch.float64)
+
+
+def test_phases_begin_in_their_own_first_state() -> None:
+    laws = [LinearElastic(E=1.0, nu=0.3), Prestrained(E=2.0, nu=0.3)]
+    sphere = centred_sphere(4, fraction=0.3)
+    cell = HomogenisedCell(sphere, laws)
+    history = cell.initial_state(2)[:, : cell.n_history].reshape(2, 8, -1)
+    assert torch.equal(history, 7.0 * sphere.phase.flatten(1).double().expand(2, 8, -1))
+    step = cell(cell.reference_strain(), cell.initial_state(), 1.0)
+    assert torch.equal(step.state[: cell.n_history], history[0].flatten())

@@ -31,3 +31,14 @@ def test_a_solid_cell_is_three_slices_and_a_curve():
 def test_many_phases_and_one_phase_are_drawn_too():
     microstructure_figure(Microstructure(np.arange(36).reshape(6, 6))).savefig(io.BytesIO(), format="png")
     microstructure_figure(Microstructure(np.zeros((4, 4, 4), dtype=int))).savefig(io.BytesIO(), format="png")
+
+
+def test_grains_share_curves_along_the_axes():
+    layers = np.repeat(np.arange(8), 2)[:, None, None] * np.ones((1, 4, 4), dtype=int)  # two voxels thick across x
+    figure = microstructure_figure(Microstructure(layers.astype(int), spacing=0.5))
+    curves = {line.get_label(): line for line in figure.axes[-1].get_lines()}
+    along_x = curves["along x"]
+    assert np.allclose(along_x.get_xdata(), 0.5 * np.arange(9))
+    assert np.allclose(along_x.get_ydata(), [1.0, 0.5] + [0.0] * 7)
+    assert np.allclose(curves["along y"].get_ydata(), 1.0)
+    assert np.allclose(curves["independent points"].get_ydata(), 1 / 8)

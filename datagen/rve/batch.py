@@ -1,0 +1,297 @@
+"""A batch of cells: evaluation of the phase laws and products with the stiffness, block by block.
+
+Nothing with a number for every component at every quadrature point is written out but what the laws must keep: history
+and `saved`. A block (see `datagen.rve.discretisation`) goes from displacements to forces while it is in cache.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from datagen.laws.law import Measure
+from datagen.laws.verdict import FIRST_WITHOUT_ANSWER
+from datagen.rve.boundary import Boundary
+from datagen.rve.discretisation import Discretisation, Trilinear, blocks
+from datagen.rve.elements import GROUP, Elements
+from datagen.rve.kinematics import Kinematics
+from datagen.rve.krylov import dot
+from datagen.rve.phases import BoundPhases, Phases
+
+# Quadrature points or, with element matrices, voxels a block: on a CPU what stays in cache, else what fills the card.
+POINTS = {"cpu": 2**15, "cuda": 2**23}
+VOXELS = {"cpu": 2**13, "cuda": 2**22}
+
+
+class Means(NamedTuple):
+    """Averages over each cell."""
+
+    psi: Tensor  # (B,)
+    stress: Tensor  # (B, n)
+    dissipation: Tensor  # (B,)
+    by_phase: Tensor  # (B, n_phases) dissipation in each phase per cell volume
+    energies: dict[str, Tensor]  # (B,) the phases' own energy extras
+
+
+class Evaluation(NamedTuple):
+    """A batch of cells at a trial fluctuation. What is large lies in the batch, see `Batch`."""
+
+    means: Means
+    verdict: Tensor  # (B,) int8, the largest of a member's points
+    residual: Tensor  # (d, B, *nodes)
+    norm: Tensor  # (B,) sqrt(r . K_0^+ r)
+    scale: Tensor  # (B,) the same norm of the stress
+    potential: Tensor  # (B,) <psi + dissipation>, nan where a point has no answer
+
+
+class System(torch.nn.Module):
+    """What all cells of a batch have in common.
+
+    Args:
+        discretisation: gradient and its adjoint.
+        phases: the phase laws on the microstructure.
+        kinematics: strains from gradients.
+        boundary: which fluctuations are admissible, with the preconditioner.
+        stiffest: the largest shear modulus in the cell [MPa], for the rounding floor.
+        tolerance: relative residual, see `datagen.rve.solver`.
+    """
+
+    floor: Tensor
+
+    def __init__(
+        self,
+        discretisation: Discretisation,
+        phases: Phases,
+        kinematics: Kinematics,
+        boundary: Boundary,
+        stiffest: Tensor,
+        tolerance: float,
+    ) -> None:
+        super().__init__()
+        self.discretisation, self.phases, self.kinematics = discretisation, phases, kinematics
+        self.boundary = boundary
+        self.tolerance = tolerance
+        # Stress components that can be out of balance or do work here; a plane law answers nan in the others.
+        columns = kinematics.measure.columns(phases.components)
+        self.rows = sorted({*kinematics.rows, *columns})
+        self.linear = all(law.linear for law in phases.laws)
+        self.symmetric = all(law.symmetric for law in phases.laws)
+        # Below a strain of 1e-9 accuracy is absolute; a deformation gradient near I is rounded at 1e-16 besides.
+        mu = boundary.mu
+        rounding = 16 * torch.finfo(mu.dtype).eps * stiffest if kinematics.measure is Measure.FINITE else 0.0
+        self.register_buffer("floor", (1e-9 * tolerance * mu + rounding) / (2 * mu).sqrt())
+
+    def size(self, stress: Tensor) -> Tensor:
+        """|stress| at each point, (n, *b) to (*b), over the components that take part."""
+        own = stress if len(self.rows) == len(stress) else stress[self.rows]
+        square = own[0] * own[0]
+        for component in own[1:]:
+            square.addcmul_(component, component)
+        return square.sqrt_()
+
+
+class Batch:
+    """A batch of cells with everything but the fluctuation fixed.
+
+    Each evaluation writes the history it found to ``new_state``, what the tangent needs to ``saved`` and the stress
+    norms to ``size``, over what the one before has left there.
+
+    Args:
+        system: what the cells have in common.
+        strain: macroscopic strains (B, n).
+        state: phase states at the start of the step (n_state, Q, B, V).
+        dt: time steps (B,).
+        sample: microstructure of each member (B,) int64.
+        new_state: where to put the phase states, like state.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        strain: Tensor,
+        state: Tensor,
+        dt: Tensor,
+        sample: Tensor,
+        new_state: Tensor | None = None,
+    ) -> None:
+        # Freed at once: it tells the C library to keep what blocks free for the next block, not to unmap it each time.
+        torch.empty(31 * 2**20 * (strain.device.type == "cpu"), dtype=torch.uint8)
+        self.system = system
+        self.strain, self.state, self.dt, self.sample = strain, state, dt, sample
+        discretisation = system.discretisation
+        B, V = len(strain), discretisation.n_voxels
+        self.new_state = torch.empty_like(state) if new_state is None else new_state
+        self.size = strain.new_empty(discretisation.n_quad, B, V, dtype=torch.float32)  # a measure is all it is
+        device = "cpu" if strain.device.type == "cpu" else "cuda"
+        points = min(POINTS[device], max(2**13, B * V * discretisation.n_quad // 16))
+        self.blocks = blocks(B, discretisation.grid, points // discretisation.n_quad)
+        self.points: list[BoundPhases] = [system.phases.bind(sample[m], voxels) for m, _, voxels in self.blocks]
+        self.saved: list[list[Tensor]] = []  # by block and family
+        self.elements: Elements | None = None
+        few = len(system.phases.laws) * system.phases.phase.shape[0] * GROUP <= max(V * B, 1024)
+        if system.linear and few and isinstance(discretisation, Trilinear):
+            larger = blocks(B, discretisation.grid, VOXELS[device])
+            self.elements = Elements(discretisation, system.kinematics, system.phases, sample, larger)
+
+    def take(self, members: Tensor) -> Batch:
+        """Some of the members."""
+        return Batch(
+            self.system, self.strain[members], self.state[:, :, members], self.dt[members], self.sample[members]
+        )
+
+    def evaluate(self, u: Tensor) -> Evaluation:
+        """Means, residual and tangent at a fluctuation."""
+        system, discretisation, kinematics = self.system, self.system.discretisation, self.system.kinematics
+        B = len(self.strain)
+        nodal, forces = discretisation.open(u)
+        psi, dissipation, square = self.strain.new_zeros(3, B)
+        stress = torch.zeros_like(self.strain)
+        by_phase = psi.new_zeros(B, len(system.phases.laws))
+        energies = {name: torch.zeros_like(psi) for name in system.phases.energy_names}
+        verdict = torch.zeros(B, dtype=torch.int8, device=u.device)
+        first = not self.saved
+        for number, (block, points) in enumerate(zip(self.blocks, self.points, strict=True)):
+            m, _, v = block
+            strain = kinematics.strain(discretisation.block_gradient(nodal, block), self.strain[m].T)
+            step, keep = points.linearise(strain, self.state[:, :, m, v], self.dt[m, None])
+            discretisation.add_divergence(forces, kinematics.nodal_stress(step.stress), block)
+            size = system.size(step.stress)
+            self.size[:, m, v] = size
+            self.new_state[:, :, m, v] = step.state
+            psi[m] += step.psi.sum((0, 2))
+            dissipation[m] += step.dissipation.sum((0, 2))
+            stress[m] += step.stress.sum((1, 3)).T
+            square[m] += size.square_().sum((0, 2))
+            by_phase[m] += points.by_phase(step.dissipation)
+            for name, field in step.energies.items():
+                energies[name][m] += field.sum((0, 2))
+            verdict[m] = torch.maximum(verdict[m], step.verdict)
+            if first:
+                self.saved.append(keep)
+            else:
+                self.saved[number] = keep
+        n_points = discretisation.n_quad * discretisation.n_voxels
+        energies = {name: total / n_points for name, total in energies.items()}
+        means = Means(psi / n_points, stress / n_points, dissipation / n_points, by_phase / n_points, energies)
+        residual = discretisation.collect(forces)
+        del nodal, forces
+        norm = dot(residual, system.boundary(residual)).clamp(min=0).sqrt()
+        scale = (square / n_points).sqrt() / (2 * system.boundary.mu).sqrt()
+        potential = torch.where(verdict >= FIRST_WITHOUT_ANSWER, torch.nan, means.psi + means.dissipation)
+        return Evaluation(means, verdict, residual, norm, scale, potential)
+
+    def work(self, now: Evaluation, u: Tensor, strain_0: Tensor, u_0: Tensor) -> tuple[Tensor, Tensor]:
+        """Micro work (B,) <1/2 (P_0 + P_1) : (F_1 - F_0)> since a state at rest, and the Hill-Mandel residual (B,).
+
+        The state at the start of the step is that of ``strain_0`` (B, n) and ``u_0``: a step without time and without
+        strain answers its stress. With forces r_k = <P_k . grad>, <P_k : (dF_bar + grad du)> =
+        <P_k> : dF_bar + r_k . du
+        holds exactly, so what the residuals leave is known without writing out either field.
+        """
+        system, discretisation, kinematics = self.system, self.system.discretisation, self.system.kinematics
+        nodal, forces = discretisation.open(u_0)
+        step_u = discretisation.spread(u - u_0)
+        size, stress_0 = torch.zeros_like(now.norm), torch.zeros_like(self.strain)
+        increment = self.strain - strain_0
+        for block, points in zip(self.blocks, self.points, strict=True):
+            m, _, v = block
+            strain = kinematics.strain(discretisation.block_gradient(nodal, block), strain_0[m].T)
+            rest = torch.zeros_like(self.dt[m, None])
+            stress = points.linearise(strain, self.state[:, :, m, v], rest)[0].stress
+            discretisation.add_divergence(forces, kinematics.nodal_stress(stress), block)
+            stress_0[m] += stress.sum((1, 3)).T
+            change = kinematics.strain(discretisation.block_gradient(step_u, block), increment[m].T)
+            both = system.size(stress).add_(self.size[:, m, v])
+            size[m] += both.mul_(system.size(change)).sum((0, 2))
+        n_points = discretisation.n_quad * discretisation.n_voxels
+        total = (now.means.stress + stress_0 / n_points)[:, system.rows]
+        macro = 0.5 * (total * increment[:, system.rows]).sum(-1)
+        defect = 0.5 * dot(discretisation.collect(forces).add_(now.residual), u - u_0)
+        size *= 0.5 / n_points
+        return macro + defect, torch.where(size > 0, defect.abs() / torch.where(size > 0, size, 1.0), 0.0)
+
+    def operator(self) -> Operator:
+        """K(u): the stiffness where the batch was evaluated last."""
+        return Operator(self)
+
+    def threshold(self, now: Evaluation) -> Tensor:
+        """Residual norm (B,) under which a member is converged."""
+        return self.system.tolerance * now.scale + self.system.floor
+
+
+class Operator:
+    """The stiffness of a batch at its last evaluation, K p = <grad^T C grad p>, for C columns a member.
+
+    Fluctuations of all columns stand side by side: (d, C B, *nodes), column-major. Linear phases have element matrices.
+    In the plane the tangent of the few components that a fluctuation changes is stored densely, which is less work than
+    applying the law's product; in three dimensions that would take gigabytes, so the law's own product is used.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch, self.saved = batch, batch.saved
+        kinematics = batch.system.kinematics
+        self.dense: list[list[list[Tensor]]] | None = None
+        if batch.elements is None and kinematics.n_dim == 2 and len(kinematics.rows) <= 4:
+            self.dense = [self._dense_tangent(i) for i in range(len(batch.blocks))]
+
+    def _dense_tangent(self, number: int) -> list[list[Tensor]]:
+        """table[b][a] = d stress_a / d strain_b in one block, (Q, b, v)."""
+        batch, (m, _, v) = self.batch, self.batch.blocks[number]
+        rows = batch.system.kinematics.rows
+        size = batch.size[:, m, v]
+        table: list[list[Tensor]] = []
+        for k, row in enumerate(rows):
+            unit = batch.strain.new_zeros(batch.strain.shape[1], size.shape[0], 1, *size.shape[1:])
+            unit[row] = 1.0
+            product = batch.points[number].apply_tangent(self.saved[number], unit)[:, :, 0]
+            known = k if batch.system.symmetric else 0
+            table.append([table[a][k] if a < known else product[r].contiguous() for a, r in enumerate(rows)])
+        return table
+
+    def __call__(self, p: Tensor) -> Tensor:
+        """K p, nodal forces of the shape of p (d, C B, *nodes)."""
+        batch, discretisation, kinematics = self.batch, self.batch.system.discretisation, self.batch.system.kinematics
+        p = p.unflatten(1, (-1, len(batch.strain)))
+        nodal, forces = discretisation.open(p)
+        if batch.elements is not None:
+            batch.elements.product(nodal, forces)
+            return discretisation.collect(forces).flatten(1, 2)
+        for i, block in enumerate(batch.blocks):
+            gradient = discretisation.block_gradient(nodal, block)
+            if self.dense is None:
+                stress = batch.points[i].apply_tangent(self.saved[i], kinematics.strain(gradient))
+                nodal_stress = kinematics.nodal_stress(stress)
+            else:
+                strain = kinematics.moving(gradient)
+                stress = torch.empty_like(strain)
+                for a in range(len(strain)):
+                    torch.mul(self.dense[i][0][a][:, None], strain[0], out=stress[a])
+                    for b in range(1, len(strain)):
+                        stress[a].addcmul_(self.dense[i][b][a][:, None], strain[b])
+                nodal_stress = kinematics.nodal_stress(stress, moving=True)
+            discretisation.add_divergence(forces, nodal_stress, block)
+        return discretisation.collect(forces).flatten(1, 2)
+
+    def respond(self, p: Tensor, strain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Answer to fluctuations p (d, C B, *nodes) and macroscopic strains (n, C, B) together.
+
+        Returns:
+            Forces (d, C B, *nodes), mean stress (n, C, B) and root mean square of the stress (C B,).
+        """
+        batch, system = self.batch, self.batch.system
+        discretisation, kinematics = system.discretisation, system.kinematics
+        p = p.unflatten(1, (-1, len(batch.strain)))
+        nodal, forces = discretisation.open(p)
+        mean, square = torch.zeros_like(strain), torch.zeros_like(strain[0])
+        for i, block in enumerate(batch.blocks):
+            m = block.members
+            total = kinematics.strain(discretisation.block_gradient(nodal, block), strain[..., m])
+            stress = batch.points[i].apply_tangent(self.saved[i], total)
+            discretisation.add_divergence(forces, kinematics.nodal_stress(stress), block)
+            mean[..., m] += stress.sum((1, 4))
+            square[:, m] += system.size(stress).square_().sum((0, 3))
+        n_points = discretisation.n_quad * discretisation.n_voxels
+        forces = discretisation.collect(forces).flatten(1, 2)
+        return forces, mean / n_points, (square / n_points).sqrt().flatten()
