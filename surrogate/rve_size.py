@@ -124,7 +124,7 @@ def rve_size(
         >>> fibres = Generated(partial(random_fibres, grid=8, count=2, fraction=0.3))
         >>> laws = [LinearElastic(E=1.0, nu=0.3), LinearElastic(E=10.0, nu=0.3)]
         >>> plane = {"discretisation": "hex8r", "components": ("11", "22", "12")}
-        >>> study = rve_size(fibres, laws, edges=[8, 16], samples=4, precision=0.5, progress=False, **plane)
+        >>> study = rve_size(fibres, laws, edges=[8, 16], samples=16, precision=0.5, progress=False, **plane)
         >>> study.findings["shear"].verdict
         'representative at 50 % under periodic boundaries: one cell of 8 voxels will do'
     """

@@ -187,8 +187,9 @@ class ArmstrongFrederick:
 class Perzyna:
     r"""Viscous flow: d alpha / d t = <f / drag>^exponent / time, with f the stress beyond yield.
 
-    As ``time`` tends to 0, or steps become long against it, the flow becomes rate-independent; as steps become short,
-    elastic.
+    Abaqus's overstress power law, rate = D (q / sigma_y - 1)^n, is this with time = 1 / D and drag = sigma_y where the
+    yield stress does not harden. As ``time`` tends to 0, or steps become long against it, the flow becomes
+    rate-independent; as steps become short, elastic.
 
     Args:
         time: relaxation time [s], > 0.

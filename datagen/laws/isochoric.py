@@ -16,7 +16,7 @@ from datagen.tensors import cofactor, det, det_minus_one, double_dot, join, matm
 
 
 class Isochoric(Law):
-    r"""Isotropic solid with psi = W(I_1) + c01 (I_2 - 3) + bulk/2 (J - 1)^2; I_1 and I_2 are those of J^(-1/3) F.
+    r"""Isotropic solid with psi = W(I_1) + c01 (I_2 - 3) + K/2 (J - 1)^2; I_1 and I_2 are those of J^(-1/3) F.
 
     Abstract: a law hands its moduli over by name, among them ``c01`` if it has one, and gives `_energy`. No digits are
     lost near F = 1: with b = F F^T = c (1 + B), tr B = 0, and g = (1 - 1/2 B : B + det B)^(-1/3),
@@ -32,13 +32,13 @@ class Isochoric(Law):
     measure = Measure.FINITE
     mirror_z = True
 
-    bulk: Tensor
+    K: Tensor
 
-    def __init__(self, bulk: float, **moduli: float) -> None:
+    def __init__(self, K: float, **moduli: float) -> None:
         super().__init__()
-        if not bulk > 0:
-            raise ValueError(f"bulk: got {bulk}, wanted a bulk modulus > 0 [MPa]")
-        for name, value in {**moduli, "bulk": bulk}.items():
+        if not K > 0:
+            raise ValueError(f"K: got {K}, wanted a bulk modulus > 0 [MPa]")
+        for name, value in {**moduli, "K": K}.items():
             if not math.isfinite(value):
                 raise ValueError(f"{name}: got {value}, wanted a finite modulus [MPa]")
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
@@ -77,13 +77,13 @@ class Isochoric(Law):
         g = log_g.exp()
 
         W, slope, curvature = self._energy(3 * log_g.expm1())
-        psi = W + 0.5 * self.bulk * j**2
+        psi = W + 0.5 * self.K * j**2
         tau = (2 * slope * g)[..., None, None] * B
         c01 = self._c01
         if c01 is not None:
             psi = psi + c01 * (3 * (2 * log_g).expm1() - 0.5 * square * g**2)
             tau = tau + (2 * c01 * g**2)[..., None, None] * _deviator(B - matmul(B, B))
-        tau = _plus_spherical(tau, self.bulk * j * J)
+        tau = _plus_spherical(tau, self.K * j * J)
         F_inv_T = cofactor(strain.unflatten(-1, (3, 3))) / J[..., None, None]
         stress = matmul(tau, F_inv_T).flatten(-2)
         step = self.answer(psi, stress, torch.zeros_like(psi), state, finite_verdict(strain, bad, Verdict.INVERTED))
@@ -108,9 +108,9 @@ class Isochoric(Law):
             change = change + c01[..., None, None] * (
                 di[..., None, None] * b + i[..., None, None] * db - product - product.transpose(-1, -2)
             )
-        pressure = self.bulk * (J - 1) * J
+        pressure = self.K * (J - 1) * J
         tau = _plus_spherical(2 * tau, pressure - 2 / 3 * _trace(tau))
-        change = _plus_spherical(2 * change, (pressure + self.bulk * J**2) * volume - 2 / 3 * _trace(change))
+        change = _plus_spherical(2 * change, (pressure + self.K * J**2) * volume - 2 / 3 * _trace(change))
         return matmul(change - matmul(tau, l.transpose(-1, -2)), F_inv_T).flatten(-2)
 
 

@@ -23,7 +23,9 @@ class LinearElastic(Law):
     Args:
         E: Young's modulus [MPa], >= 0.
         nu: Poisson's ratio, in (-1, 1/2).
-        eigenstrain: stress-free strain: a number (the same in all directions), or six Mandel components.
+        eigenstrain: stress-free strain: a number (the same in all directions), or six Mandel components in the axes of
+            the strain. There are no material axes here, so the orientations of a microstructure do not turn it; an
+            `AnisotropicElastic` of isotropic stiffness has them.
 
     Raises:
         ValueError: a modulus outside its range, or no strain.

@@ -59,7 +59,7 @@ class LogarithmicJ2(Law):
     extras = {"plastic_work": Extra((), "MPa", "tau : D_p within the step")}
     mirror_z = True
 
-    bulk: Tensor
+    K: Tensor
     mu: Tensor
     yield_stress: Tensor
     hardening: Tensor
@@ -89,7 +89,7 @@ class LogarithmicJ2(Law):
             )
         if not saturation_rate >= 0:
             raise ValueError(f"saturation_rate: got {saturation_rate}, wanted a rate >= 0")
-        moduli = {"bulk": lmbda + 2 * mu / 3, "mu": mu, "yield_stress": yield_stress, "hardening": hardening}
+        moduli = {"K": lmbda + 2 * mu / 3, "mu": mu, "yield_stress": yield_stress, "hardening": hardening}
         moduli |= {"saturation_stress": saturation_stress, "saturation_rate": saturation_rate}
         for name, value in moduli.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
@@ -119,7 +119,7 @@ class LogarithmicJ2(Law):
         elastic = deviator(e)
         flow = self._return(elastic, state[..., 6])
         ln_J = torch.where(bad, 0.0, j).log1p()
-        two_mu, pressure = 2 * self.mu * flow.shrink, self.bulk * ln_J
+        two_mu, pressure = 2 * self.mu * flow.shrink, self.K * ln_J
         stresses = two_mu[..., None] * elastic + pressure[..., None]
         stress = piola(frame, W, e, stresses, two_mu[..., None])
         alpha = state[..., 6] + flow.d_alpha
@@ -135,7 +135,7 @@ class LogarithmicJ2(Law):
 
         softened = (2 * self.mu * flow.drop)[..., None]
         n, (a, b) = flow.normal, pairs(flow.normal)
-        diagonal, cross = self.bulk + two_mu * (2 / 3), self.bulk - two_mu / 3
+        diagonal, cross = self.K + two_mu * (2 / 3), self.K - two_mu / 3
         moduli = join([diagonal[..., None] - softened * n * n, cross[..., None] - softened * a * b])
         return step, save(frame.Q, W, e, stresses, moduli, two_mu[..., None])
 

@@ -17,11 +17,11 @@ from datagen.tensors import det_minus_one, join
 class Ogden(Law):
     r"""Nearly incompressible Ogden solid, isotropic and hyperelastic, energy split into shape and volume.
 
-    psi(F) = sum_p mu_p / alpha_p (L_1^alpha_p + L_2^alpha_p + L_3^alpha_p - 3) + bulk/2 (J - 1)^2,
+    psi(F) = sum_p mu_p / alpha_p (L_1^alpha_p + L_2^alpha_p + L_3^alpha_p - 3) + K/2 (J - 1)^2,
     L_i = J^(-1/3) lambda_i
 
     This is Ogden's own normalisation: the initial shear modulus is 1/2 sum_p mu_p alpha_p. Abaqus writes
-    2 mu_p / alpha_p^2 in front, so its moduli are mu_p alpha_p / 2 of these, and its D1 is 2 / bulk. One term with
+    2 mu_p / alpha_p^2 in front, so its moduli are mu_p alpha_p / 2 of these, and its D1 is 2 / K. One term with
     alpha = 2 is the neo-Hookean solid, two with alpha = (2, -2) are the Mooney-Rivlin solid.
 
     The volumetric energy is finite at J = 0: the law resists compression, but a fold (J <= 0) must be told by its
@@ -30,7 +30,7 @@ class Ogden(Law):
     Args:
         mu_p: moduli [MPa], one for each term.
         alpha_p: exponents, none 0, with sum_p mu_p alpha_p > 0.
-        bulk: bulk modulus [MPa], > 0.
+        K: bulk modulus [MPa], > 0.
 
     Raises:
         ValueError: lists of different or no length, an exponent 0, or a modulus outside its range.
@@ -44,9 +44,9 @@ class Ogden(Law):
 
     mu_p: Tensor
     alpha_p: Tensor
-    bulk: Tensor
+    K: Tensor
 
-    def __init__(self, mu_p: Sequence[float], alpha_p: Sequence[float], bulk: float) -> None:
+    def __init__(self, mu_p: Sequence[float], alpha_p: Sequence[float], K: float) -> None:
         super().__init__()
         mu_p, alpha_p = list(mu_p), list(alpha_p)
         if not mu_p or len(mu_p) != len(alpha_p):
@@ -56,9 +56,9 @@ class Ogden(Law):
         mu = 0.5 * sum(m * a for m, a in zip(mu_p, alpha_p, strict=True))
         if not mu > 0:
             raise ValueError(f"mu_p: got 1/2 sum mu_p alpha_p = {mu:g}, wanted an initial shear modulus > 0 [MPa]")
-        if not bulk > 0:
-            raise ValueError(f"bulk: got {bulk}, wanted a bulk modulus > 0 [MPa]")
-        for name, value in {"mu_p": mu_p, "alpha_p": alpha_p, "bulk": bulk}.items():
+        if not K > 0:
+            raise ValueError(f"K: got {K}, wanted a bulk modulus > 0 [MPa]")
+        for name, value in {"mu_p": mu_p, "alpha_p": alpha_p, "K": K}.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
 
     def forward(self, strain: Tensor, state: Tensor, dt: Tensor | float, parameters: Tensor | None = None) -> Step:
@@ -84,12 +84,12 @@ class Ogden(Law):
         W = convected_axes(strain.unflatten(-1, (3, 3)), J, frame.Q)
 
         psi, stresses, moduli, slopes = self._isochoric(deviator(e))
-        psi = psi + 0.5 * self.bulk * j**2
-        pressure = self.bulk * j * J  # of the Kirchhoff stress
+        psi = psi + 0.5 * self.K * j**2
+        pressure = self.K * j * J  # of the Kirchhoff stress
         stresses = stresses + pressure[..., None]
         stress = piola(frame, W, e, stresses, slopes)
         step = self.answer(psi, stress, torch.zeros_like(psi), state, finite_verdict(strain, bad, Verdict.INVERTED))
-        moduli = moduli + (pressure + self.bulk * J**2)[..., None]
+        moduli = moduli + (pressure + self.K * J**2)[..., None]
         return step, save(frame.Q, W, e, stresses, moduli, slopes)
 
     def apply_tangent(self, saved: Tensor, direction: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class PlaneStress(Law):
         tolerance: |stress_33| relative to the stress in the plane.
 
     Reference:
-        S. Klinkel, S. Govindjee, Engineering Computations 19 (2002) 147, doi:10.1108/02644400210423918.
+        S. Klinkel, S. Govindjee, Engineering Computations 19 (2002) 254, doi:10.1108/02644400210423918.
     """
 
     def __init__(self, law: Law, tolerance: float = 1e-12) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from datagen.microstructures.descriptors import describe
 from datagen.microstructures.microstructure import Microstructure
 
 Shape = tuple[int, ...]
+
+CURVES = 16  # phases up to which `write_cells` keeps two-point correlations of each
 
 
 def voxel_file(
@@ -190,3 +194,25 @@ def hdf5_values(
             return item[()], None if attribute is None else item.attrs.get(attribute)
         except OSError as error:
             raise ValueError(f"{path}: cannot read the dataset {name!r}: {one_line(error)}") from error
+
+
+def write_cells(cell: Microstructure, path: str | Path) -> None:
+    """Write voxels and descriptors of all samples into a HDF5 file, whole or not at all.
+
+    ``phase`` (m, nx, ny, nz), which `voxel_file` reads again, with the attribute ``spacing`` [mm]; ``orientations``
+    (m, n_phases, 3, 3) where there are some; and under ``descriptors`` what
+    `datagen.microstructures.descriptors.describe` says, two-point correlations too where there are at most `CURVES`
+    phases.
+    """
+    import h5py  # third party, and only needed where such a file is written
+
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.tmp")
+    with h5py.File(aside, "w") as file:
+        phase = file.create_dataset("phase", data=cell.phase.int().cpu().numpy(), compression="gzip")
+        phase.attrs["spacing"] = cell.spacing
+        if cell.orientations is not None:
+            file["orientations"] = cell.orientations.cpu().numpy()
+        for name, values in describe(cell, two_point=cell.n_phases <= CURVES).items():
+            file[f"descriptors/{name}"] = values.cpu().numpy()
+    os.replace(aside, path)

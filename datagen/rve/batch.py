@@ -78,9 +78,12 @@ class System(torch.nn.Module):
         self.rows = sorted({*kinematics.rows, *columns})
         self.linear = all(law.linear for law in phases.laws)
         self.symmetric = all(law.symmetric for law in phases.laws)
-        # Below a strain of 1e-9 accuracy is absolute; a deformation gradient near I is rounded at 1e-16 besides.
+        # Below a strain of 1e-9 accuracy is absolute; a deformation gradient near I is rounded at 1e-16 besides, and
+        # the difference of a strain and an eigenstrain at as much of these.
         mu = boundary.mu
-        rounding = 16 * torch.finfo(mu.dtype).eps * stiffest if kinematics.measure is Measure.FINITE else 0.0
+        own = [float(b.abs().max()) for name, b in phases.named_buffers() if name.endswith("eigenstrain")]
+        offset = 1.0 if kinematics.measure is Measure.FINITE else max(own, default=0.0)
+        rounding = 16 * torch.finfo(mu.dtype).eps * stiffest * offset
         self.register_buffer("floor", (1e-9 * tolerance * mu + rounding) / (2 * mu).sqrt())
 
     def size(self, stress: Tensor) -> Tensor:
@@ -145,7 +148,7 @@ class Batch:
         """Means, residual and tangent at a fluctuation."""
         system, discretisation, kinematics = self.system, self.system.discretisation, self.system.kinematics
         B = len(self.strain)
-        nodal, forces = discretisation.open(u)
+        nodal, forces = discretisation.spread(u), discretisation.blank(u)
         psi, dissipation, square = self.strain.new_zeros(3, B)
         stress = torch.zeros_like(self.strain)
         by_phase = psi.new_zeros(B, len(system.phases.laws))
@@ -191,7 +194,7 @@ class Batch:
         holds exactly, so what the residuals leave is known without writing out either field.
         """
         system, discretisation, kinematics = self.system, self.system.discretisation, self.system.kinematics
-        nodal, forces = discretisation.open(u_0)
+        nodal, forces = discretisation.spread(u_0), discretisation.blank(u_0)
         step_u = discretisation.spread(u - u_0)
         size, stress_0 = torch.zeros_like(now.norm), torch.zeros_like(self.strain)
         increment = self.strain - strain_0
@@ -254,7 +257,7 @@ class Operator:
         """K p, nodal forces of the shape of p (d, C B, *nodes)."""
         batch, discretisation, kinematics = self.batch, self.batch.system.discretisation, self.batch.system.kinematics
         p = p.unflatten(1, (-1, len(batch.strain)))
-        nodal, forces = discretisation.open(p)
+        nodal, forces = discretisation.spread(p), discretisation.blank(p)
         if batch.elements is not None:
             batch.elements.product(nodal, forces)
             return discretisation.collect(forces).flatten(1, 2)
@@ -283,7 +286,7 @@ class Operator:
         batch, system = self.batch, self.batch.system
         discretisation, kinematics = system.discretisation, system.kinematics
         p = p.unflatten(1, (-1, len(batch.strain)))
-        nodal, forces = discretisation.open(p)
+        nodal, forces = discretisation.spread(p), discretisation.blank(p)
         mean, square = torch.zeros_like(strain), torch.zeros_like(strain[0])
         for i, block in enumerate(batch.blocks):
             m = block.members

@@ -9,7 +9,8 @@ along z, so n_dim = 2 and one layer of quadrature points stands for all.
 Gradients of a whole cell are 72 numbers a voxel. The solver never writes them all out: it goes through the cells block
 by block, a `Block` being some members and some planes of voxels, small enough to stay in cache::
 
-    nodal, forces = discretisation.open(u)
+    nodal = discretisation.spread(u)
+    forces = discretisation.blank(u)
     for block in blocks(...):
         gradient = discretisation.block_gradient(nodal, block)
         discretisation.add_divergence(forces, stress(gradient), block)
@@ -92,10 +93,6 @@ class Discretisation(torch.nn.Module):
         """Nodal forces (d, *c, B, *nodes): <stress : gradient(u)> = sum over the nodes of forces . u."""
         raise NotImplementedError
 
-    def open(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """`spread` and `blank`, in one piece of memory where they can: what comes and goes as one leaves no gaps."""
-        return self.spread(u), self.blank(u)
-
     def gradient(self, u: Tensor) -> Tensor:
         """Gradient of displacements (d, *c, B, *nodes) at all points, (d, n_dim, Q, *c, B, V)."""
         return self.block_gradient(self.spread(u), self._whole(u.shape[-4]))
@@ -151,29 +148,24 @@ class Trilinear(Discretisation):
         self.register_buffer("adjoint", (shapes.T / (self.n_quad * self.n_voxels)).contiguous())
 
     def spread(self, u: Tensor) -> Tensor:
-        """Nodal values with n + 1 nodes a direction: those of a periodic cell with its first planes repeated."""
-        return self._repeat(u, u.new_empty(*u.shape[:-3], *self._ends())) if self.periodic else u
-
-    def open(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Discretisation.open`."""
-        if not self.periodic:
-            return u, self.blank(u)
-        nodal, forces = u.new_empty(2, *u.shape[:-3], *self._ends())
-        return self._repeat(u, nodal), forces.zero_()
-
-    def _repeat(self, u: Tensor, whole: Tensor) -> Tensor:
-        whole[self._window((0, 0, 0))] = u
-        for axis in self.axes:
-            whole.select(axis, -1).copy_(whole.select(axis, 0))
-        return whole
+        """See `Discretisation.spread`: the displacements themselves."""
+        return u
 
     def corner_values(self, nodal: Tensor, block: Block) -> Tensor:
         """Displacements of the voxels' corners, (d, corners, *c, b, v)."""
-        part = nodal[..., block.members, block.planes.start : block.planes.stop + 1, :, :]
+        m, planes, _ = block
+        if self.periodic:  # the nodes of the block with its far ends, some of which are near ends of the cell
+            part = nodal.new_empty(self._ends(nodal, block))
+            inner = part[self._window((0, 0, 0))]
+            inner[..., :-1, :, :] = nodal[..., m, planes, :, :]
+            inner[..., -1, :, :] = nodal[..., m, planes.stop % self.grid[0], :, :]
+            for axis in self.axes[1:]:
+                part.select(axis, -1).copy_(part.select(axis, 0))
+        else:
+            part = nodal[..., m, planes.start : planes.stop + 1, :, :]
         lead, steps = part.shape[1:-3], part.stride()
-        planes = block.planes.stop - block.planes.start
         window = part.as_strided(
-            (part.shape[0], *[2] * self.n_dim, *lead, planes, *self.grid[1:]),
+            (part.shape[0], *[2] * self.n_dim, *lead, planes.stop - planes.start, *self.grid[1:]),
             (steps[0], *steps[-3:][: self.n_dim], *steps[1:]),
         )
         return window.reshape(part.shape[0], len(self.corners), *lead, -1)
@@ -186,15 +178,24 @@ class Trilinear(Discretisation):
 
     def blank(self, u: Tensor) -> Tensor:
         """See `Discretisation.blank`."""
-        return u.new_zeros(*u.shape[:-3], *self._ends())
+        return torch.zeros_like(u, memory_format=torch.contiguous_format)
 
     def add_corner_forces(self, forces: Tensor, values: Tensor, block: Block) -> None:
         """Adjoint of `corner_values`: add forces (d, corners, *c, b, v) on the voxels' corners."""
-        part = forces[..., block.members, block.planes.start : block.planes.stop + 1, :, :]
-        planes = block.planes.stop - block.planes.start
-        values = values.unflatten(-1, (planes, *self.grid[1:]))
+        m, planes, _ = block
+        part = forces[..., m, planes.start : planes.stop + 1, :, :]
+        if self.periodic:
+            part = forces.new_zeros(self._ends(forces, block))
+        n_planes = planes.stop - planes.start
+        values = values.unflatten(-1, (n_planes, *self.grid[1:]))
         for c, corner in enumerate(self.corners):
-            part[self._window(corner, planes)] += values[:, c]
+            part[self._window(corner, n_planes)] += values[:, c]
+        if self.periodic:
+            for axis in self.axes[1:]:
+                part.select(axis, 0).add_(part.select(axis, -1))
+            inner = part[self._window((0, 0, 0))]
+            forces[..., m, planes, :, :] += inner[..., :-1, :, :]
+            forces[..., m, planes.stop % self.grid[0], :, :] += inner[..., -1, :, :]
 
     def add_divergence(self, forces: Tensor, stress: Tensor, block: Block) -> None:
         """See `Discretisation.add_divergence`."""
@@ -202,20 +203,20 @@ class Trilinear(Discretisation):
         self.add_corner_forces(forces, values.reshape(*values.shape[:2], *stress.shape[3:]), block)
 
     def collect(self, forces: Tensor) -> Tensor:
-        """See `Discretisation.collect`; the adjoint of `spread`."""
-        if not self.periodic:
-            return forces
-        for axis in self.axes:
-            forces.select(axis, 0).add_(forces.select(axis, -1))
-        return forces[self._window((0, 0, 0))].contiguous()
+        """See `Discretisation.collect`."""
+        return forces
 
     def _window(self, corner: tuple[int, ...], planes: int | None = None) -> tuple[slice | EllipsisType, ...]:
-        """One corner of all voxels, or of some planes of them, in an array with n + 1 nodes a direction."""
-        sizes = (self.grid[0] if planes is None else planes, *self.grid[1:])
-        return (..., *[slice(k, k + n) for k, n in itertools.zip_longest(corner, sizes, fillvalue=0)])
+        """One corner of all voxels, or of some planes of them, in an array with one node more a direction."""
+        along_x = slice(None) if planes is None else slice(corner[0], corner[0] + planes)
+        rest = itertools.zip_longest(corner[1:], self.grid[1:], fillvalue=0)
+        return (..., along_x, *[slice(k, k + n) for k, n in rest])
 
-    def _ends(self) -> list[int]:
-        return [n + 1 if a < self.n_dim else n for a, n in enumerate(self.grid)]
+    def _ends(self, nodal: Tensor, block: Block) -> list[int]:
+        """Shape of the nodes of a block with both ends, (d, *c, b, nodes)."""
+        lead = list(nodal[..., block.members, 0, 0, 0].shape)
+        planes = block.planes.stop - block.planes.start
+        return lead + [planes + 1] + [n + 1 if a < self.n_dim else n for a, n in enumerate(self.grid) if a > 0]
 
     def symbol(self, anchor: Tensor) -> Tensor:
         """See `Discretisation.symbol`; the mean over the points is a product of means along each axis."""

@@ -57,7 +57,7 @@ class Elements:
         self._groups: dict[tuple[int, int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
     def product(self, nodal: Tensor, forces: Tensor) -> None:
-        """Add the forces of displacements (d, C, B, ...) to ``forces``, see `Discretisation.open`."""
+        """Add the forces of displacements (d, C, B, ...) to ``forces``, see `Discretisation`."""
         for number, block in enumerate(self.blocks):
             values = self.discretisation.corner_values(nodal, block)
             flat = values.reshape(values.shape[0] * values.shape[1], -1)

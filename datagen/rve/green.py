@@ -10,6 +10,7 @@ from datagen.rve.discretisation import Discretisation
 from datagen.tensors import MANDEL, ROW_MAJOR, inv
 
 PLANES = 8  # of the half grid, inverted at once
+PART = 2**15  # frequencies multiplied at once
 
 
 class Green(torch.nn.Module):
@@ -58,17 +59,21 @@ class Green(torch.nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         """Nodal forces (d, B, nx, ny, nz) to displacements of the same shape."""
         half = [n // 2 + 1 if axis == self.axes[-1] else n for axis, n in zip((-3, -2, -1), r.shape[2:], strict=True)]
-        spectrum, product = r.new_empty(2, *r.shape[:2], *half, 2)
+        spectrum = r.new_empty(*r.shape[:2], *half, 2)
         # One component at a time: the transforms need copies of what they transform.
         for i in range(len(r)):
             torch.fft.rfftn(r[i], dim=self.axes, out=torch.view_as_complex(spectrum[i]))
-        for i, row in enumerate(self._row):
-            torch.mul(self.blocks[row[0]], spectrum[0], out=product[i])
-            for k in range(1, len(r)):
-                product[i].addcmul_(self.blocks[row[k]], spectrum[k])
+        planes = max(1, PART // (r.shape[1] * half[1] * half[2])) if r.device.type == "cpu" else half[0]
+        for part, blocks in zip(spectrum.split(planes, 2), self.blocks.split(planes, 1), strict=True):
+            product = torch.empty_like(part)
+            for i, row in enumerate(self._row):
+                torch.mul(blocks[row[0]], part[0], out=product[i])
+                for k in range(1, len(r)):
+                    product[i].addcmul_(blocks[row[k]], part[k])
+            part.copy_(product)
         z = torch.empty_like(r)
         for i in range(len(r)):
-            torch.fft.irfftn(torch.view_as_complex(product[i]), s=self.sizes, dim=self.axes, out=z[i])
+            torch.fft.irfftn(torch.view_as_complex(spectrum[i]), s=self.sizes, dim=self.axes, out=z[i])
         return z
 
 

@@ -163,10 +163,11 @@ class HomogenisedCell(Law):
         """Estimate of the working memory of one cell, with ``columns`` tangent columns solved at once."""
         k, Q, V = self._points
         n, d = self.measure.n, self.system.kinematics.d
-        # Counted in copies of a strain field alive at once, and checked against peaks of resident memory.
-        point = 12 * n + 4 * k + 7 * n * columns
-        nodal = (16 + 8 * 2**self.system.discretisation.n_dim // 4) * d * max(columns, 1)
-        return 8 * V * (Q * point + nodal)
+        # Counted in fields that are alive at once, and checked against peaks of resident memory. Columns keep two each.
+        together = min(columns, _together(V, self.device))
+        nodal = 13 + 2 * columns + 7 * max(together - 1, 0)
+        point = 2 * k + (0.5 if self.linear else n + 4)
+        return int(8 * V * (nodal * d + point * Q))
 
     def forward(self, strain: Tensor, state: Tensor, dt: Tensor | float, parameters: Tensor | None = None) -> Step:
         """See `Law.forward`."""
@@ -233,15 +234,13 @@ class HomogenisedCell(Law):
     ) -> tuple[Step, Tensor]:
         k, Q, V = self._points
         strain, verdict = self._admissible(strain, state[:, : self._n_history], sample)
-        start = Guess.read(state[:, self._n_history :], self.measure, self._fluctuation)
-        start = start._replace(u=self.system.boundary.restrict(start.u))
         answer = torch.empty_like(state, memory_format=torch.contiguous_format)
 
         def fields(columns: Tensor) -> Tensor:
             return columns[:, : self._n_history].unflatten(1, (k, Q, V)).permute(1, 2, 0, 3)
 
         batch = Batch(self.system, strain, fields(state), dt, sample, fields(answer))
-        solved = self._equilibrium(batch, start, verdict >= FIRST_WITHOUT_ANSWER)
+        solved = self._equilibrium(batch, state, verdict >= FIRST_WITHOUT_ANSWER)
         now = batch.evaluate(solved.u) if solved.last is None else solved.last
         verdict = worst_verdict(verdict, Verdict.NOT_CONVERGED, ~solved.converged)
         loose = self.measure is Measure.FINITE and self.system.boundary.loose
@@ -250,10 +249,14 @@ class HomogenisedCell(Law):
         verdict = torch.maximum(verdict, torch.where(solved.converged, now.verdict, 0).to(torch.int8))
         tangent, correction, solve_verdict = self._tangent(batch, now, columns, verdict >= FIRST_WITHOUT_ANSWER)
         verdict = torch.maximum(verdict, solve_verdict)
-        answer[:, self._n_history :] = Guess.of(strain, solved.u).write(self.measure)
-        step = self._step(batch, now, solved, start, answer, verdict)
+        step = self._step(batch, now, solved, state, answer, verdict)
         step.stress[:, columns] += correction
         return step, tangent
+
+    def _guess(self, state: Tensor) -> Guess:
+        """The guess in a state; read again where it is needed, which is cheaper than to keep it."""
+        start = Guess.read(state[:, self._n_history :], self.measure, self._fluctuation)
+        return start._replace(u=self.system.boundary.restrict(start.u))
 
     def _admissible(self, strain: Tensor, history: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Strain with undriven components at the reference and hopeless members too, and the verdict on those."""
@@ -269,20 +272,20 @@ class HomogenisedCell(Law):
         verdict = worst_verdict(verdict, Verdict.NOT_FINITE, ~(full.isfinite().all(-1) & history.isfinite().all(-1)))
         return torch.where((verdict > 0)[:, None], reference, full), verdict
 
-    def _equilibrium(self, batch: Batch, start: Guess, hopeless: Tensor) -> Equilibrium:
+    def _equilibrium(self, batch: Batch, state: Tensor, hopeless: Tensor) -> Equilibrium:
         """Newton's method; members that fail are approached from the guess in ever more pieces, then from nothing.
 
         Members that are ``hopeless`` (B,) are tried once.
         """
         rotation = rotation_of(batch.strain)
-        ahead = self._ahead(rotated_strain(rotation.transpose(-1, -2), batch.strain), start)
-        found = newton(batch, self._rotate(rotation, ahead))
+        stretch = rotated_strain(rotation.transpose(-1, -2), batch.strain)
+        found = newton(batch, self._rotate(rotation, self._ahead(stretch, self._guess(state))))
         for cut in range(1, MAX_CUTS + 2):
             if bool((found.converged | hopeless).all()) or MAX_CUTS == 0:
                 break
             found = found._replace(u=found.u.clone(), last=None)
             members = torch.nonzero(~(found.converged | hopeless))[:, 0]
-            part = batch.take(members)
+            part, start = batch.take(members), self._guess(state)
             origin, u = start.stretch[members], self._rotate(rotation[members], start.u[:, members])
             if cut > MAX_CUTS:  # the guess itself may be what is wrong
                 cut, origin, u = MAX_CUTS, self.reference_strain().expand_as(origin), torch.zeros_like(u)
@@ -318,7 +321,7 @@ class HomogenisedCell(Law):
         old, new = start.stretch - reference, stretch - reference
         size = (old * old).sum(-1)
         growth = torch.where(size > 0, (old * new).sum(-1) / torch.where(size > 0, size, 1.0), 1.0)
-        return start.u * growth.clamp(-MAX_GROWTH, MAX_GROWTH)[None, :, None, None, None]
+        return start.u.mul_(growth.clamp(-MAX_GROWTH, MAX_GROWTH)[None, :, None, None, None])
 
     def _tangent(
         self, batch: Batch, now: Evaluation, columns: list[int], hopeless: Tensor
@@ -344,8 +347,7 @@ class HomogenisedCell(Law):
         whole = len(self.components) == C and system.symmetric
         accuracy = max(self.tolerance, 0.1 * self.tolerance**0.5) if whole else self.tolerance
         operator = batch.operator()
-        # As many columns at once as make a batch that fills the machine.
-        together = max(1, COLUMNS["cpu" if tangent.device.type == "cpu" else "cuda"] // (B * self._points[2]))
+        together = _together(B * self._points[2], tangent.device)
         w, residual, parts = [], [], []
         for first in range(0, C, together):
             unit = batch.strain.new_zeros(n, len(columns[first : first + together]), B)
@@ -370,8 +372,9 @@ class HomogenisedCell(Law):
         return torch.where((stuck | hopeless)[:, None, None], torch.nan, tangent), torch.stack(w_r, -1), verdict
 
     def _step(
-        self, batch: Batch, now: Evaluation, solved: Equilibrium, start: Guess, state: Tensor, verdict: Tensor
+        self, batch: Batch, now: Evaluation, solved: Equilibrium, state: Tensor, answer: Tensor, verdict: Tensor
     ) -> Step:
+        start = self._guess(state)
         means = now.means
         stress = torch.full_like(batch.strain, torch.nan)
         rows = self.measure.columns(self.components)
@@ -386,6 +389,13 @@ class HomogenisedCell(Law):
             "hill_mandel": defect,
             "dissipation_by_phase": means.by_phase,
         }
-        step = self.answer(means.psi, stress, means.dissipation, state[:, :0], verdict, extras)
-        # The state is large: blanked in place, not copied.
-        return step._replace(state=state.masked_fill_((step.verdict >= FIRST_WITHOUT_ANSWER)[:, None], torch.nan))
+        del start
+        step = self.answer(means.psi, stress, means.dissipation, answer[:, :0], verdict, extras)
+        # The state is large: written and blanked in place, not copied.
+        answer[:, self._n_history :] = Guess.of(batch.strain, solved.u).write(self.measure)
+        return step._replace(state=answer.masked_fill_((step.verdict >= FIRST_WITHOUT_ANSWER)[:, None], torch.nan))
+
+
+def _together(voxels: int, device: torch.device) -> int:
+    """How many tangent columns of that many voxels to solve at once: as many as make a batch that fills the machine."""
+    return max(1, COLUMNS["cpu" if device.type == "cpu" else "cuda"] // voxels)

@@ -20,7 +20,8 @@ class Solution(NamedTuple):
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product of nodal fields (d, B, *nodes), one number a member: (B,)."""
-    return torch.linalg.vecdot(a.flatten(2), b.flatten(2)).sum(0)
+    # Each component on its own: the product of the whole fields would be one more field.
+    return torch.stack([(x * y).flatten(1).sum(1) for x, y in zip(a, b, strict=True)]).sum(0)
 
 
 def conjugate_gradients(

@@ -352,7 +352,10 @@ def _verdict(
         apart = next((g.relative for g in gaps if g.size.edge == first), None)
         if apart is not None and max(abs(apart.low), abs(apart.high)) <= precision:
             where = f"at {percent} whatever the boundary condition"
-        tail = "" if apart is None else f"; there KUBC and SUBC differ by {_percent(apart.value)} %"
+        one = next(e for e in estimates if e.size.edge == first)
+        most = one.scatter * _relative(one.deviation.high, one.deviation.value)
+        tail = f" (from {one.samples} cells: scatter up to {100 * most:.2g} %)" if most > precision else ""
+        tail += "" if apart is None else f"; there KUBC and SUBC differ by {_percent(apart.value)} %"
         return f"representative {where}: one cell of {first} voxels will do{tail}"
     sve = f"statistical volume element {where}"
     moved = f"{100 * drift.value:+.2g} +- {100 * drift.half:.2g} %"

@@ -41,7 +41,7 @@ def _wide(values: Tensor) -> Tensor:
 
 
 def newton(batch: Batch, u: Tensor) -> Equilibrium:
-    """Fluctuations in equilibrium, from a guess ``u`` (d, B, *nodes); failure is reported member by member.
+    """Fluctuations in equilibrium, from a guess ``u`` (d, B, *nodes), used up; failure is reported member by member.
 
     Inexact Newton: the linear solves are as accurate as the progress of the outer iteration warrants (Eisenstat and
     Walker 1996, choice 2), to the end at once when all laws are linear. Members that are done are dropped from the
@@ -84,10 +84,13 @@ def newton(batch: Batch, u: Tensor) -> Equilibrium:
         iterations[members] += linear.iterations
         count[members] += active
         negative[members] |= active & linear.negative
-        u, after, accepted = _line_search(batch, now, u, linear.x, active)
+        slope = dot(now.residual, linear.x)
+        now = now._replace(residual=slope)  # it is large, and has done its duty
+        after, accepted = _line_search(batch, now, u, linear.x, slope, active)
         failed[members] |= active & ~accepted
         forcing = (0.9 * (after.norm / now.norm) ** 2).clamp(1e-6, 0.1).nan_to_num(0.1)
         now = after
+        del after, linear
     last = now if batch is whole else None
     return Equilibrium(out, converged, iterations, count, torch.zeros_like(count), negative, last)
 
@@ -99,20 +102,23 @@ def linear_solve(operator: Operator, b: Tensor, target: Tensor) -> Solution:
 
 
 def _line_search(
-    batch: Batch, now: Evaluation, u: Tensor, direction: Tensor, active: Tensor
-) -> tuple[Tensor, Evaluation, Tensor]:
-    """Halve the step until the residual or the incremental potential falls enough; answers (u, evaluation, accepted).
+    batch: Batch, now: Evaluation, u: Tensor, direction: Tensor, slope: Tensor, active: Tensor
+) -> tuple[Evaluation, Tensor]:
+    """Move u along a direction, half as far until the residual or the incremental potential falls enough, in place.
+
+    Answers the evaluation there and which members accepted it; ``slope`` (B,) is that of the potential.
 
     Laws that derive from an incremental potential (hyperelastic, associative plastic) always accept by the potential;
     close to the solution, where the potential differs only by rounding, the residual decides. Where a tangent is not
     symmetric there is no potential, and the residual decides alone.
     """
-    slope = dot(now.residual, direction)
     alpha = torch.where(active, 1.0, 0.0).to(u.dtype)
+    moved = torch.zeros_like(alpha)
     accepted = ~active
     for _ in range(MAX_HALVINGS + 1):
-        trial = torch.addcmul(u, _wide(alpha), direction)
-        after = batch.evaluate(trial)
+        u.addcmul_(_wide(alpha - moved), direction)
+        moved = alpha
+        after = batch.evaluate(u)
         falls = after.norm <= (1 - ARMIJO * alpha) * now.norm
         descends = after.potential <= now.potential + ARMIJO * alpha * slope
         descends &= batch.system.symmetric
@@ -122,4 +128,4 @@ def _line_search(
         if bool(accepted.all()):
             break
         alpha = torch.where(accepted, alpha, 0.5 * alpha)
-    return trial, after, accepted
+    return after, accepted

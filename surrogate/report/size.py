@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from datagen.rve.size import KUBC, PERIODIC, SUBC, Estimate, Finding, Scaling
+from datagen.rve.size import KUBC, NOISE, PERIODIC, SUBC, Estimate, Finding, Scaling
 from surrogate.report.style import BLUE, COLOURS, FULL, GREEN, GREY, HALF, INK, ORANGE, canvas, drawn
 
 _LOOK = {KUBC: (ORANGE, "^", "KUBC"), PERIODIC: (BLUE, "o", "periodic"), SUBC: (GREEN, "v", "SUBC")}
+_SPAN = 1e-3  # least height of the axis of a modulus, relative: the tolerance of the solves is not worth a look
 _APART = 1.05  # factor between marks of one size under different boundary conditions
 
 
@@ -47,11 +48,18 @@ def size_figure(finding: Finding, values: Mapping[str, Mapping[int, np.ndarray]]
     left.set_ylabel(f"{finding.name.replace('_', ' ')}{unit}")
     _log_axis(left, [s.edge for s in sizes])
     left.margins(x=0.12)
+    low, high = left.get_ylim()
+    middle, least = (low + high) / 2, _SPAN * abs(low + high) / 4
+    if finding.unit != "-" and high - low < 2 * least:
+        left.set_ylim(middle - least, middle + least)
     right.set_yscale("log")
     right.set_xlabel("voxels along x")
     right.set_ylabel("variance" + ("" if finding.unit == "-" else f" [{finding.unit}$^2$]"))
     _log_axis(right, [s.volume for s in sizes], [str(s.edge) for s in sizes])
-    right.yaxis.set_major_locator(LogLocator(numticks=6))
+    if right.lines:
+        right.yaxis.set_major_locator(LogLocator(numticks=6))
+    else:
+        right.text(0.5, 0.5, "no scatter", ha="center", va="center", transform=right.transAxes, color=GREY)
     right.margins(x=0.12)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=len(boundaries))
     return figure
@@ -64,7 +72,7 @@ def gap_figure(findings: Sequence[Finding]) -> Figure:
     axes = figure.subplots()
     edges: list[int] = []
     for k, finding in enumerate(findings):
-        shown = [g for g in finding.gaps if g.relative.value > 0]
+        shown = [g for g in finding.gaps if g.relative.value > NOISE]
         edges += [g.size.edge for g in shown]
         gaps = np.array([[g.relative.value, g.relative.low, g.relative.high] for g in shown]).reshape(-1, 3) * 100
         spread = np.abs(gaps[:, 1:] - gaps[:, :1]).T
@@ -130,7 +138,7 @@ def _variances(
     axes: Axes, estimates: Sequence[Estimate], scaling: Scaling, shift: float, look: tuple[str, str]
 ) -> None:
     colour, mark = look
-    known = [e for e in estimates if e.samples > 1 and e.deviation.value > 0]
+    known = [e for e in estimates if e.samples > 1 and e.scatter > NOISE]
     if not known:
         return
     V = np.array([e.size.volume for e in known])

@@ -38,7 +38,7 @@ from datagen.executor.executor import Executor
 from datagen.generate import generate
 from datagen.laws.law import Law
 from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
-from datagen.microstructures.descriptors import write_cells
+from datagen.microstructures.voxel_file import write_cells
 from datagen.paths.drive import check
 from datagen.paths.path import LoadPath
 from datagen.rve.homogenised import HomogenisedCell

@@ -42,7 +42,7 @@ from omegaconf import DictConfig, OmegaConf
 from datagen.laws.verdict import Verdict
 from datagen.microstructures.microstructure import Microstructure
 from datagen.rve.ensemble import Ensemble, Generated, Windows
-from datagen.rve.size import KUBC, PERIODIC, SUBC, Estimate, Finding
+from datagen.rve.size import KUBC, NOISE, PERIODIC, SUBC, Estimate, Finding
 from surrogate.compose import build
 from surrogate.ingredients import device_of
 from surrogate.report.facts import facts
@@ -145,8 +145,7 @@ def scaling_table(study: Study) -> Table:
     ]
     note = (
         "D^2 = D_Z^2 A / V, and freely D^2 = c / V^alpha, with 95 % intervals; A wants alpha = 1, and a modulus in "
-        "which the phases differ. Last: voxels along x "
-        "of a cell that alone has the precision, by the first law."
+        "which the phases differ. Last: voxels along x of a cell that alone has the precision, by the first law."
     )
     return Table("How the variance falls with volume", heads, rows, note=note)
 
@@ -227,7 +226,7 @@ def _page(run: Run, study: Study, ensemble: Ensemble, device: str) -> Page:
     if findings[0].gaps:
         caption = "How far the boundary conditions are apart: it falls with the surface of the cell over its volume."
         gaps: list = [*gap_tables(study)]
-        if any(g.relative.value > 0 for f in findings for g in f.gaps):
+        if any(g.relative.value > NOISE for f in findings for g in f.gaps):
             gaps.insert(0, Picture(gap_figure(findings), caption))
         sections.insert(3, Section("Boundary conditions", gaps))
     if study.failed:

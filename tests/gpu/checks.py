@@ -67,8 +67,8 @@ def textbook_laws(device: str) -> float:
         (VonMises, {**elastic, "yield_stress": 5e-3, "hardening": Voce(0.01, 20.0), "kinematic": BACK}),
         (IsotropicDamage, damage),
         (NeoHooke, {"mu": 1.0, "lmbda": 4.0}),
-        (MooneyRivlin, {"c10": 0.4, "c01": 0.1, "bulk": 10.0}),
-        (Ogden, {"mu_p": [0.63, 0.0012, -0.01], "alpha_p": [1.3, 5.0, -2.0], "bulk": 10.0}),
+        (MooneyRivlin, {"c10": 0.4, "c01": 0.1, "K": 10.0}),
+        (Ogden, {"mu_p": [0.63, 0.0012, -0.01], "alpha_p": [1.3, 5.0, -2.0], "K": 10.0}),
         (LogarithmicJ2, {**elastic, "yield_stress": 5e-3, "hardening": 0.05}),
     ]
     worst = 0.0

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from datagen.laws.anisotropic_elastic import AnisotropicElastic
+from datagen.laws.cubic_elastic import CubicElastic
 from datagen.laws.linear_elastic import LinearElastic
+from datagen.laws.verdict import Verdict
 from datagen.laws.void import Void
 from datagen.microstructures.centred_sphere import centred_sphere
 from datagen.microstructures.microstructure import Microstructure
+from datagen.microstructures.voronoi import voronoi_polycrystal
 from datagen.rve.homogenised import HomogenisedCell
 from datagen.tensors import random_rotation
 
@@ -132,3 +135,13 @@ def test_a_void_phase_and_an_elastic_phase_without_stiffness_are_one():
         # A porous body expands as its solid does (Levin with K_2 = 0).
         expansion = torch.linalg.solve(C, -step.stress)
         assert expansion.tolist() == pytest.approx([1e-3] * 3 + [0.0] * 3, abs=1e-11)
+
+
+def test_a_polycrystal_strained_as_it_wants_to_expand_bears_no_stress() -> None:
+    # Equal eigenstrains of every grain: the cell strained by them is free of stress, to rounding of what cancels.
+    copper = CubicElastic(C11=168.4e3, C12=121.4e3, C44=75.4e3, eigenstrain=1.7e-3)
+    cell = HomogenisedCell(voronoi_polycrystal(4, grains=5, seed=0), [copper], tolerance=1e-12)
+    strain = 1.7e-3 * torch.tensor([1, 1, 1, 0, 0, 0], dtype=torch.float64)
+    step = cell(strain, cell.initial_state(), 1.0)
+    assert step.verdict == Verdict.GOOD
+    assert float(step.stress.abs().max()) < 1e-9

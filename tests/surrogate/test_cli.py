@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import re
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -291,3 +292,6 @@ def test_a_cell_with_several_microstructures_takes_them_in_turn(tmp_path):
     words += ["paths.train.ramps.n_paths=3", "paths.train.ramps.n_steps=1", "~paths.test", "folder=data"]
     assert main(["generate", *words]) == 0
     assert Store(tmp_path / "data" / "train").arrays(["parameters"])["parameters"].tolist() == [[0.0], [1.0], [0.0]]
+    with h5py.File(tmp_path / "data" / "cells.h5") as file:
+        assert file["phase"].shape == (2, 6, 6, 1)
+        assert {"volume_fractions", "two_point", "centres"} <= file["descriptors"].keys()

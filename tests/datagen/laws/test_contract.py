@@ -191,6 +191,7 @@ def test_a_bad_point_answers_nan_and_leaves_the_others_alone(law, probe, close):
     else:
         bad[3, probe.columns[0]] = torch.inf
     good, step = probe.ask(strain, state), probe.ask(bad, state)
+    assert step.verdict[1] == Verdict.NOT_FINITE  # told from a point where an iteration failed
     assert bool((step.verdict[[1, 3]] >= FIRST_WITHOUT_ANSWER).all())
     for answer in (step.psi, step.stress, step.dissipation, step.state):
         assert answer[[1, 3]].isnan().all()

@@ -21,15 +21,15 @@ from datagen.laws.yeoh import Yeoh
     ("make", "message"),
     [
         (lambda: SaintVenantKirchhoff(E=1.0, nu=0.5), "nu: got 0.5, wanted a Poisson's ratio"),
-        (lambda: MooneyRivlin(c10=1.0, c01=-1.0, bulk=1.0), r"c10: got c10 \+ c01 = 0, wanted > 0"),
-        (lambda: MooneyRivlin(c10=1.0, c01=1.0, bulk=0.0), "bulk: got 0.0, wanted a bulk modulus > 0"),
-        (lambda: Yeoh(c10=0.0, c20=0.0, c30=0.0, bulk=1.0), "c10: got 0.0, wanted > 0"),
-        (lambda: Yeoh(c10=1.0, c20=math.nan, c30=0.0, bulk=1.0), "c20: got nan, wanted a finite modulus"),
-        (lambda: Ogden(mu_p=[1.0, 2.0], alpha_p=[2.0], bulk=1.0), "alpha_p: got 1 exponents for 2 moduli"),
-        (lambda: Ogden(mu_p=[], alpha_p=[], bulk=1.0), "alpha_p: got 0 exponents for 0 moduli"),
-        (lambda: Ogden(mu_p=[1.0], alpha_p=[0.0], bulk=1.0), r"alpha_p: got \[0.0\], wanted exponents other than 0"),
-        (lambda: Ogden(mu_p=[1.0], alpha_p=[-2.0], bulk=1.0), "mu_p: got 1/2 sum mu_p alpha_p = -1, wanted"),
-        (lambda: Ogden(mu_p=[1.0], alpha_p=[2.0], bulk=-1.0), "bulk: got -1.0"),
+        (lambda: MooneyRivlin(c10=1.0, c01=-1.0, K=1.0), r"c10: got c10 \+ c01 = 0, wanted > 0"),
+        (lambda: MooneyRivlin(c10=1.0, c01=1.0, K=0.0), "K: got 0.0, wanted a bulk modulus > 0"),
+        (lambda: Yeoh(c10=0.0, c20=0.0, c30=0.0, K=1.0), "c10: got 0.0, wanted > 0"),
+        (lambda: Yeoh(c10=1.0, c20=math.nan, c30=0.0, K=1.0), "c20: got nan, wanted a finite modulus"),
+        (lambda: Ogden(mu_p=[1.0, 2.0], alpha_p=[2.0], K=1.0), "alpha_p: got 1 exponents for 2 moduli"),
+        (lambda: Ogden(mu_p=[], alpha_p=[], K=1.0), "alpha_p: got 0 exponents for 0 moduli"),
+        (lambda: Ogden(mu_p=[1.0], alpha_p=[0.0], K=1.0), r"alpha_p: got \[0.0\], wanted exponents other than 0"),
+        (lambda: Ogden(mu_p=[1.0], alpha_p=[-2.0], K=1.0), "mu_p: got 1/2 sum mu_p alpha_p = -1, wanted"),
+        (lambda: Ogden(mu_p=[1.0], alpha_p=[2.0], K=-1.0), "K: got -1.0"),
         (lambda: LogarithmicJ2(1.0, 0.3, yield_stress=0.0), "yield_stress: got 0.0, wanted a stress > 0"),
         (
             lambda: LogarithmicJ2(1.0, 0.3, 1.0, hardening=-1.0),
@@ -49,16 +49,16 @@ def test_a_law_that_makes_no_sense_is_refused_with_what_was_wanted(make, message
 
 
 def test_a_solid_without_an_energy_says_so():
-    law = Isochoric(bulk=1.0)
+    law = Isochoric(K=1.0)
     with pytest.raises(NotImplementedError, match="Isochoric has no energy"):
         law(law.reference_strain(), law.initial_state(), 1.0)
 
 
 LAWS = {
     "saint_venant_kirchhoff": SaintVenantKirchhoff(E=1.0, nu=0.3),
-    "mooney_rivlin": MooneyRivlin(c10=0.2, c01=0.1, bulk=10.0),
-    "yeoh": Yeoh(c10=0.2, c20=-0.01, c30=0.001, bulk=10.0),
-    "ogden": Ogden(mu_p=[0.63, 0.0012, -0.01], alpha_p=[1.3, 5.0, -2.0], bulk=10.0),
+    "mooney_rivlin": MooneyRivlin(c10=0.2, c01=0.1, K=10.0),
+    "yeoh": Yeoh(c10=0.2, c20=-0.01, c30=0.001, K=10.0),
+    "ogden": Ogden(mu_p=[0.63, 0.0012, -0.01], alpha_p=[1.3, 5.0, -2.0], K=10.0),
     "logarithmic_j2": LogarithmicJ2(1.0, 0.3, 0.01, 0.1, 0.02, 10.0),
 }
 

@@ -175,9 +175,11 @@ def judged(means, deviations, precision=0.02, n=40, others=None):
 
 
 def test_a_settled_mean_with_little_scatter_is_representative():
-    found = judged([5.3, 5.0, 5.0], [0.1, 0.04, 0.02])
+    found = judged([5.3, 5.0, 5.0], [0.1, 0.03, 0.02])
     assert found.representative == 20
     assert found.verdict == "representative at 2 % under periodic boundaries: one cell of 20 voxels will do"
+    few = judged([5.0, 5.0], [0.03, 0.02], n=4)  # s / sqrt(chi^2_3 / 3) at 2.5 %: 3.73 times as much
+    assert few.verdict.endswith("one cell of 10 voxels will do (from 4 cells: scatter up to 4.5 %)")
 
 
 def test_the_boundary_condition_is_named_where_it_tells():

@@ -63,3 +63,12 @@ def test_what_is_not_there_is_not_drawn(spoil):
 
 def test_boundary_conditions_have_short_names():
     assert [short(b) for b in (KUBC, PERIODIC, SUBC, "any")] == ["KUBC", "periodic", "SUBC", "any"]
+
+
+def test_the_tolerance_of_the_solves_is_not_blown_up():
+    sizes = [Size(n, float(n), float(n**2)) for n in (10, 20)]
+    values = {PERIODIC: {s.edge: 5.0 + 1e-9 * np.arange(4.0) for s in sizes}}
+    left, right = size_figure(find("bulk", values, sizes, 2, 0.01), values).axes
+    low, high = left.get_ylim()
+    assert 0.004 < high - low < 0.02
+    assert [text.get_text() for text in right.texts] == ["no scatter"]
