@@ -14,14 +14,14 @@ from torch import Tensor
 from datagen.laws.law import Measure
 from datagen.laws.verdict import FIRST_WITHOUT_ANSWER
 from datagen.rve.boundary import Boundary
-from datagen.rve.discretisation import Discretisation, Trilinear, blocks
+from datagen.rve.discretisation import Block, Discretisation, Trilinear, blocks
 from datagen.rve.elements import GROUP, Elements
 from datagen.rve.kinematics import Kinematics
 from datagen.rve.krylov import dot
 from datagen.rve.phases import BoundPhases, Phases
 
 # Quadrature points or, with element matrices, voxels a block: on a CPU what stays in cache, else what fills the card.
-POINTS = {"cpu": 2**15, "cuda": 2**23}
+POINTS = {"cpu": 2**14, "cuda": 2**23}
 VOXELS = {"cpu": 2**13, "cuda": 2**22}
 
 
@@ -59,6 +59,7 @@ class System(torch.nn.Module):
     """
 
     floor: Tensor
+    to_strain: Tensor | None
 
     def __init__(
         self,
@@ -85,6 +86,34 @@ class System(torch.nn.Module):
         offset = 1.0 if kinematics.measure is Measure.FINITE else max(own, default=0.0)
         rounding = 16 * torch.finfo(mu.dtype).eps * stiffest * offset
         self.register_buffer("floor", (1e-9 * tolerance * mu + rounding) / (2 * mu).sqrt())
+
+        # All six small strains in one matrix product; at finite strain gradients are strains already.
+        self.register_buffer("to_strain", None)
+        if isinstance(discretisation, Trilinear) and len(kinematics.rows) == Measure.SMALL.n == kinematics.measure.n:
+            shapes = discretisation.shapes.unflatten(0, (discretisation.n_dim, -1))
+            strains = kinematics.matrix().to(shapes).unflatten(1, (kinematics.d, -1))
+            both = torch.einsum("nij,jqc->nqic", strains, shapes)
+            self.register_buffer("to_strain", both.flatten(2).flatten(0, 1))  # (n Q, d corners)
+
+    def strain(self, nodal: Tensor, block: Block, mean: Tensor | None = None) -> Tensor:
+        """Strain (n, Q, *c, b, v) in a block, of displacements and a macroscopic strain (n, *c, b)."""
+        discretisation = self.discretisation
+        if self.to_strain is None or not isinstance(discretisation, Trilinear):
+            return self.kinematics.strain(discretisation.block_gradient(nodal, block), mean)
+        values = discretisation.corner_values(nodal, block)
+        strain = self.to_strain @ values.reshape(self.to_strain.shape[1], -1)
+        strain = strain.reshape(Measure.SMALL.n, -1, *values.shape[2:])
+        return strain if mean is None else strain.add_(mean[:, None, ..., None])
+
+    def add_forces(self, forces: Tensor, stress: Tensor, block: Block) -> None:
+        """Add the forces of a block's stress (n, Q, *c, b, v), the adjoint of `strain`."""
+        discretisation = self.discretisation
+        if self.to_strain is None or not isinstance(discretisation, Trilinear):
+            return discretisation.add_divergence(forces, self.kinematics.nodal_stress(stress), block)
+        values = self.to_strain.T @ stress.reshape(len(self.to_strain), -1)
+        values *= 1 / (discretisation.n_quad * discretisation.n_voxels)
+        values = values.reshape(len(forces), -1, *stress.shape[2:])
+        return discretisation.add_corner_forces(forces, values, block)
 
     def size(self, stress: Tensor) -> Tensor:
         """|stress| at each point, (n, *b) to (*b), over the components that take part."""
@@ -146,7 +175,7 @@ class Batch:
 
     def evaluate(self, u: Tensor) -> Evaluation:
         """Means, residual and tangent at a fluctuation."""
-        system, discretisation, kinematics = self.system, self.system.discretisation, self.system.kinematics
+        system, discretisation = self.system, self.system.discretisation
         B = len(self.strain)
         nodal, forces = discretisation.spread(u), discretisation.blank(u)
         psi, dissipation, square = self.strain.new_zeros(3, B)
@@ -157,9 +186,9 @@ class Batch:
         first = not self.saved
         for number, (block, points) in enumerate(zip(self.blocks, self.points, strict=True)):
             m, _, v = block
-            strain = kinematics.strain(discretisation.block_gradient(nodal, block), self.strain[m].T)
+            strain = system.strain(nodal, block, self.strain[m].T)
             step, keep = points.linearise(strain, self.state[:, :, m, v], self.dt[m, None])
-            discretisation.add_divergence(forces, kinematics.nodal_stress(step.stress), block)
+            system.add_forces(forces, step.stress, block)
             size = system.size(step.stress)
             self.size[:, m, v] = size
             self.new_state[:, :, m, v] = step.state
@@ -171,10 +200,13 @@ class Batch:
             for name, field in step.energies.items():
                 energies[name][m] += field.sum((0, 2))
             verdict[m] = torch.maximum(verdict[m], step.verdict)
-            if first:
-                self.saved.append(keep)
+            del strain, step, size
+            if first:  # copied when all else is freed, so that they lie without gaps between them
+                self.saved.append([field if _expanded(field) else field.clone() for field in keep])
             else:
-                self.saved[number] = keep
+                for k, (old, new) in enumerate(zip(self.saved[number], keep, strict=True)):
+                    self.saved[number][k] = new if _expanded(new) else old.copy_(new)
+            del keep
         n_points = discretisation.n_quad * discretisation.n_voxels
         energies = {name: total / n_points for name, total in energies.items()}
         means = Means(psi / n_points, stress / n_points, dissipation / n_points, by_phase / n_points, energies)
@@ -193,19 +225,19 @@ class Batch:
         <P_k> : dF_bar + r_k . du
         holds exactly, so what the residuals leave is known without writing out either field.
         """
-        system, discretisation, kinematics = self.system, self.system.discretisation, self.system.kinematics
+        system, discretisation = self.system, self.system.discretisation
         nodal, forces = discretisation.spread(u_0), discretisation.blank(u_0)
         step_u = discretisation.spread(u - u_0)
         size, stress_0 = torch.zeros_like(now.norm), torch.zeros_like(self.strain)
         increment = self.strain - strain_0
         for block, points in zip(self.blocks, self.points, strict=True):
             m, _, v = block
-            strain = kinematics.strain(discretisation.block_gradient(nodal, block), strain_0[m].T)
+            strain = system.strain(nodal, block, strain_0[m].T)
             rest = torch.zeros_like(self.dt[m, None])
             stress = points.linearise(strain, self.state[:, :, m, v], rest)[0].stress
-            discretisation.add_divergence(forces, kinematics.nodal_stress(stress), block)
+            system.add_forces(forces, stress, block)
             stress_0[m] += stress.sum((1, 3)).T
-            change = kinematics.strain(discretisation.block_gradient(step_u, block), increment[m].T)
+            change = system.strain(step_u, block, increment[m].T)
             both = system.size(stress).add_(self.size[:, m, v])
             size[m] += both.mul_(system.size(change)).sum((0, 2))
         n_points = discretisation.n_quad * discretisation.n_voxels
@@ -255,26 +287,25 @@ class Operator:
 
     def __call__(self, p: Tensor) -> Tensor:
         """K p, nodal forces of the shape of p (d, C B, *nodes)."""
-        batch, discretisation, kinematics = self.batch, self.batch.system.discretisation, self.batch.system.kinematics
+        batch, system = self.batch, self.batch.system
+        discretisation, kinematics = system.discretisation, system.kinematics
         p = p.unflatten(1, (-1, len(batch.strain)))
         nodal, forces = discretisation.spread(p), discretisation.blank(p)
         if batch.elements is not None:
             batch.elements.product(nodal, forces)
             return discretisation.collect(forces).flatten(1, 2)
         for i, block in enumerate(batch.blocks):
-            gradient = discretisation.block_gradient(nodal, block)
             if self.dense is None:
-                stress = batch.points[i].apply_tangent(self.saved[i], kinematics.strain(gradient))
-                nodal_stress = kinematics.nodal_stress(stress)
+                strain = system.strain(nodal, block)
+                system.add_forces(forces, batch.points[i].apply_tangent(self.saved[i], strain), block)
             else:
-                strain = kinematics.moving(gradient)
+                strain = kinematics.moving(discretisation.block_gradient(nodal, block))
                 stress = torch.empty_like(strain)
                 for a in range(len(strain)):
                     torch.mul(self.dense[i][0][a][:, None], strain[0], out=stress[a])
                     for b in range(1, len(strain)):
                         stress[a].addcmul_(self.dense[i][b][a][:, None], strain[b])
-                nodal_stress = kinematics.nodal_stress(stress, moving=True)
-            discretisation.add_divergence(forces, nodal_stress, block)
+                discretisation.add_divergence(forces, kinematics.nodal_stress(stress, moving=True), block)
         return discretisation.collect(forces).flatten(1, 2)
 
     def respond(self, p: Tensor, strain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -284,17 +315,22 @@ class Operator:
             Forces (d, C B, *nodes), mean stress (n, C, B) and root mean square of the stress (C B,).
         """
         batch, system = self.batch, self.batch.system
-        discretisation, kinematics = system.discretisation, system.kinematics
+        discretisation = system.discretisation
         p = p.unflatten(1, (-1, len(batch.strain)))
         nodal, forces = discretisation.spread(p), discretisation.blank(p)
         mean, square = torch.zeros_like(strain), torch.zeros_like(strain[0])
         for i, block in enumerate(batch.blocks):
             m = block.members
-            total = kinematics.strain(discretisation.block_gradient(nodal, block), strain[..., m])
+            total = system.strain(nodal, block, strain[..., m])
             stress = batch.points[i].apply_tangent(self.saved[i], total)
-            discretisation.add_divergence(forces, kinematics.nodal_stress(stress), block)
+            system.add_forces(forces, stress, block)
             mean[..., m] += stress.sum((1, 4))
             square[:, m] += system.size(stress).square_().sum((0, 3))
         n_points = discretisation.n_quad * discretisation.n_voxels
         forces = discretisation.collect(forces).flatten(1, 2)
         return forces, mean / n_points, (square / n_points).sqrt().flatten()
+
+
+def _expanded(field: Tensor) -> bool:
+    """Whether points share memory, as those of one grain do: what is one number for many is kept as one."""
+    return 0 in field.stride()

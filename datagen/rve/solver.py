@@ -21,6 +21,7 @@ from datagen.rve.krylov import Solution, bicgstab, conjugate_gradients, dot
 MAX_NEWTON = 25
 MAX_HALVINGS = 10
 MAX_KRYLOV = 2000
+FORCING = 0.1  # largest relative residual of a linear solve; 0 for exact solves, Newton's method proper
 ARMIJO = 1e-4
 
 
@@ -55,7 +56,7 @@ def newton(batch: Batch, u: Tensor) -> Equilibrium:
     failed, negative = converged.clone(), converged.clone()
     iterations, count = torch.zeros(2, B, dtype=torch.int64, device=u.device)
     now = batch.evaluate(u)
-    forcing = torch.full_like(now.norm, 0.1)
+    forcing = torch.full_like(now.norm, FORCING)
     for iteration in range(MAX_NEWTON + 1):
         target = batch.threshold(now)
         if batch is whole:
@@ -88,7 +89,7 @@ def newton(batch: Batch, u: Tensor) -> Equilibrium:
         now = now._replace(residual=slope)  # it is large, and has done its duty
         after, accepted = _line_search(batch, now, u, linear.x, slope, active)
         failed[members] |= active & ~accepted
-        forcing = (0.9 * (after.norm / now.norm) ** 2).clamp(1e-6, 0.1).nan_to_num(0.1)
+        forcing = (0.9 * (after.norm / now.norm) ** 2).clamp(min=1e-6).nan_to_num(FORCING).clamp(max=FORCING)
         now = after
         del after, linear
     last = now if batch is whole else None
