@@ -29,7 +29,7 @@ class Green(torch.nn.Module):
         M. Ladecky et al., Appl. Math. Comput. 446 (2023) 127835, doi:10.1016/j.amc.2023.127835.
     """
 
-    blocks: Tensor  # (d (d + 1)/2, *half grid, 2): real and symmetric, once for the real, once for the imaginary part
+    blocks: Tensor  # (d (d + 1)/2, *half grid): real and symmetric
     mu: Tensor
 
     def __init__(self, discretisation: Discretisation, d: int, lmbda: Tensor, mu: Tensor) -> None:
@@ -40,7 +40,7 @@ class Green(torch.nn.Module):
         n_dim, pairs = len(symbol), [(i, k) for i in range(d) for k in range(i, d)]
         trace = sum(symbol[j, j] for j in range(1, n_dim)) + symbol[0, 0]
         floor = 1e-14 * trace.max()
-        blocks = symbol.new_empty(len(pairs), *trace.shape, 2)
+        blocks = symbol.new_empty(len(pairs), *trace.shape)
         for x in range(0, len(trace), PLANES):  # in parts: a 3 x 3 inverse takes many fields
             part = slice(x, x + PLANES)
             null = trace[part] <= floor
@@ -51,7 +51,7 @@ class Green(torch.nn.Module):
             K[null] = torch.eye(3, dtype=K.dtype, device=K.device)
             inverse = inv(K).masked_fill(null[..., None, None], 0.0) * discretisation.n_voxels  # forces are per cell
             for m, (i, k) in enumerate(pairs):
-                blocks[m, part] = inverse[..., i, k, None]
+                blocks[m, part] = inverse[..., i, k]
         self._row = [[pairs.index((min(i, k), max(i, k))) for k in range(d)] for i in range(d)]
         self.register_buffer("blocks", blocks)
         self.register_buffer("mu", mu.clone())
@@ -66,6 +66,7 @@ class Green(torch.nn.Module):
         planes = max(1, PART // (r.shape[1] * half[1] * half[2])) if r.device.type == "cpu" else half[0]
         for part, blocks in zip(spectrum.split(planes, 2), self.blocks.split(planes, 1), strict=True):
             product = torch.empty_like(part)
+            blocks = torch.stack([blocks, blocks], -1)  # for the real and for the imaginary part
             for i, row in enumerate(self._row):
                 torch.mul(blocks[row[0]], part[0], out=product[i])
                 for k in range(1, len(r)):

@@ -234,7 +234,8 @@ class HomogenisedCell(Law):
     ) -> tuple[Step, Tensor]:
         k, Q, V = self._points
         strain, verdict = self._admissible(strain, state[:, : self._n_history], sample)
-        answer = torch.empty_like(state, memory_format=torch.contiguous_format)
+        # Where there is no history the new state is the guess, and is not needed before the end.
+        answer = state.new_empty(len(state), state.shape[1] if self._n_history else 0)
 
         def fields(columns: Tensor) -> Tensor:
             return columns[:, : self._n_history].unflatten(1, (k, Q, V)).permute(1, 2, 0, 3)
@@ -392,7 +393,11 @@ class HomogenisedCell(Law):
         del start
         step = self.answer(means.psi, stress, means.dissipation, answer[:, :0], verdict, extras)
         # The state is large: written and blanked in place, not copied.
-        answer[:, self._n_history :] = Guess.of(batch.strain, solved.u).write(self.measure)
+        guess = Guess.of(batch.strain, solved.u).write(self.measure)
+        if self._n_history:
+            answer[:, self._n_history :] = guess
+        else:
+            answer = guess
         return step._replace(state=answer.masked_fill_((step.verdict >= FIRST_WITHOUT_ANSWER)[:, None], torch.nan))
 
 
