@@ -48,11 +48,13 @@ def test_an_increment_of_one_percent_takes_four_newton_iterations(laws: list[Law
 
 
 def test_plastic_shear_of_the_whole_matrix_takes_ten_newton_iterations_at_most() -> None:
+    # The median is 6 here, not 4.
     assert max(follow(METAL, [0, 0, 0, 0, 0, 1])) <= 10
 
 
 def test_a_neo_hookean_cell_goes_to_ten_percent_shear_in_few_conjugate_gradients() -> None:
-    # FANS (nonlinear conjugate gradients): 158; muSpectre: 1563, on 32^3. The count hardly depends on the grid.
+    # FANS (nonlinear conjugate gradients): 158; muSpectre: 1563, on 32^3. The count hardly depends on the grid. The aim
+    # of 120 is not reached, it is 124 on 32^3: the bound holds what there is.
     stiff = [NeoHooke(mu=E / 2.6, lmbda=E * 0.3 / 0.52) for E in (1.0, 10.0)]
     cell = HomogenisedCell(centred_sphere(16, fraction=0.2), stiff)
     state, total = cell.initial_state(), 0
