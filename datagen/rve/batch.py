@@ -6,23 +6,24 @@ and `saved`. A block (see `datagen.rve.discretisation`) goes from displacements 
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from datagen.laws.law import Measure
-from datagen.laws.verdict import FIRST_WITHOUT_ANSWER
+from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
 from datagen.rve.boundary import Boundary
 from datagen.rve.discretisation import Block, Discretisation, Trilinear, blocks
-from datagen.rve.elements import GROUP, Elements
+from datagen.rve.elements import GROUP, Elements, norm
 from datagen.rve.kinematics import Kinematics
 from datagen.rve.krylov import dot
 from datagen.rve.phases import BoundPhases, Phases
 
 # Quadrature points or, with element matrices, voxels a block: on a CPU what stays in cache, else what fills the card.
 POINTS = {"cpu": 2**14, "cuda": 2**23}
-VOXELS = {"cpu": 2**13, "cuda": 2**22}
+VOXELS = {"cpu": 2**13, "cuda": 2**21}
 
 
 class Means(NamedTuple):
@@ -115,20 +116,16 @@ class System(torch.nn.Module):
         values = values.reshape(len(forces), -1, *stress.shape[2:])
         return discretisation.add_corner_forces(forces, values, block)
 
-    def size(self, stress: Tensor) -> Tensor:
-        """|stress| at each point, (n, *b) to (*b), over the components that take part."""
-        own = stress if len(self.rows) == len(stress) else stress[self.rows]
-        square = own[0] * own[0]
-        for component in own[1:]:
-            square.addcmul_(component, component)
-        return square.sqrt_()
+    def own(self, stress: Tensor) -> Tensor:
+        """The components that take part, of (n, ...) or (r, ...) to (r, ...)."""
+        return stress if len(self.rows) == len(stress) else stress[self.rows]
 
 
 class Batch:
     """A batch of cells with everything but the fluctuation fixed.
 
     Each evaluation writes the history it found to ``new_state``, what the tangent needs to ``saved`` and the stress
-    norms to ``size``, over what the one before has left there.
+    norms to ``size``, over what the one before has left there. Linear phases need none of these, see `Elements`.
 
     Args:
         system: what the cells have in common.
@@ -155,17 +152,23 @@ class Batch:
         discretisation = system.discretisation
         B, V = len(strain), discretisation.n_voxels
         self.new_state = torch.empty_like(state) if new_state is None else new_state
-        self.size = strain.new_empty(discretisation.n_quad, B, V, dtype=torch.float32)  # a measure is all it is
         device = "cpu" if strain.device.type == "cpu" else "cuda"
         points = min(POINTS[device], max(2**13, B * V * discretisation.n_quad // 16))
         self.blocks = blocks(B, discretisation.grid, points // discretisation.n_quad)
-        self.points: list[BoundPhases] = [system.phases.bind(sample[m], voxels) for m, _, voxels in self.blocks]
         self.saved: list[list[Tensor]] = []  # by block and family
         self.elements: Elements | None = None
         few = len(system.phases.laws) * system.phases.phase.shape[0] * GROUP <= max(V * B, 1024)
         if system.linear and few and isinstance(discretisation, Trilinear):
             larger = blocks(B, discretisation.grid, VOXELS[device])
-            self.elements = Elements(discretisation, system.kinematics, system.phases, sample, larger)
+            self.elements = Elements(discretisation, system.kinematics, system.phases, system.rows, sample, larger)
+        self.affine = self.elements is not None and self.elements.affine
+        points = 0 if self.affine else V
+        self.size = strain.new_empty(discretisation.n_quad, B, points, dtype=torch.float32)  # a measure is all it is
+
+    @functools.cached_property
+    def points(self) -> list[BoundPhases]:
+        """The phase laws on each block."""
+        return [self.system.phases.bind(self.sample[m], voxels) for m, _, voxels in self.blocks]
 
     def take(self, members: Tensor) -> Batch:
         """Some of the members."""
@@ -176,8 +179,50 @@ class Batch:
     def evaluate(self, u: Tensor) -> Evaluation:
         """Means, residual and tangent at a fluctuation."""
         system, discretisation = self.system, self.system.discretisation
+        if self.elements is not None and self.affine:
+            means, verdict, square, residual = self._linear(self.elements, u)
+        else:
+            forces = discretisation.blank(u)
+            means, verdict, square = self._by_laws(u, forces)
+            residual = discretisation.collect(forces)
+            del forces
+        out_of_balance = dot(residual, system.boundary(residual)).clamp(min=0).sqrt()
+        scale = square.sqrt() / (2 * system.boundary.mu).sqrt()
+        potential = torch.where(verdict >= FIRST_WITHOUT_ANSWER, torch.nan, means.psi + means.dissipation)
+        return Evaluation(means, verdict, residual, out_of_balance, scale, potential)
+
+    def _linear(self, elements: Elements, u: Tensor) -> tuple[Means, Tensor, Tensor, Tensor]:
+        """Means, verdict, mean square of the stress (B,) and residual of phases that are affine, by their matrices."""
+        system = self.system
+        psi, square = torch.zeros_like(self.dt), torch.zeros_like(self.dt)
+        rows, V = system.rows, system.discretisation.n_voxels
+        stress, mean = self.strain.new_zeros(len(rows), len(psi)), self.strain[:, rows].T[:, None]
+        verdict = torch.zeros_like(psi, dtype=torch.int8)
+        forces = elements.blank(u[:, None])
+        for number, part in enumerate(elements.load(elements.spread(u[:, None]), mean, forces)):
+            m = part.members
+            square[m] += part.square()[0]
+            total = part.total(each=elements.origin is not None)[:, 0]
+            psi_0, worst = elements.rest(number)
+            psi[m] += 0.5 * (total * part.strain[:, 0]).sum((0, 2)) + system.discretisation.n_quad * psi_0
+            stress[:, m] += total.sum(-1)
+            verdict[m] = torch.maximum(verdict[m], worst)
+        residual = elements.collect(forces)[:, 0]
+        n_points = system.discretisation.n_quad * V
+        psi = psi / n_points + 0.5 * dot(residual, u)  # <stress . grad u> is what the forces do
+        full = torch.full_like(self.strain, torch.nan)
+        full[:, rows] = stress.T / n_points
+        lost = ~(full[:, rows].sum(-1).isfinite())
+        verdict = torch.where(lost, verdict.clamp(min=int(Verdict.NOT_FINITE)), verdict)
+        none = torch.zeros_like(psi)
+        means = Means(psi, full, none, none.new_zeros(len(none), len(system.phases.laws)), {})
+        return means, verdict, square / n_points, residual
+
+    def _by_laws(self, u: Tensor, forces: Tensor) -> tuple[Means, Tensor, Tensor]:
+        """Means, verdict and mean square of the stress (B,) at a fluctuation; adds up the forces."""
+        system, discretisation = self.system, self.system.discretisation
         B = len(self.strain)
-        nodal, forces = discretisation.spread(u), discretisation.blank(u)
+        nodal = discretisation.spread(u)
         psi, dissipation, square = self.strain.new_zeros(3, B)
         stress = torch.zeros_like(self.strain)
         by_phase = psi.new_zeros(B, len(system.phases.laws))
@@ -189,7 +234,7 @@ class Batch:
             strain = system.strain(nodal, block, self.strain[m].T)
             step, keep = points.linearise(strain, self.state[:, :, m, v], self.dt[m, None])
             system.add_forces(forces, step.stress, block)
-            size = system.size(step.stress)
+            size = norm(system.own(step.stress))
             self.size[:, m, v] = size
             self.new_state[:, :, m, v] = step.state
             psi[m] += step.psi.sum((0, 2))
@@ -210,12 +255,7 @@ class Batch:
         n_points = discretisation.n_quad * discretisation.n_voxels
         energies = {name: total / n_points for name, total in energies.items()}
         means = Means(psi / n_points, stress / n_points, dissipation / n_points, by_phase / n_points, energies)
-        residual = discretisation.collect(forces)
-        del nodal, forces
-        norm = dot(residual, system.boundary(residual)).clamp(min=0).sqrt()
-        scale = (square / n_points).sqrt() / (2 * system.boundary.mu).sqrt()
-        potential = torch.where(verdict >= FIRST_WITHOUT_ANSWER, torch.nan, means.psi + means.dissipation)
-        return Evaluation(means, verdict, residual, norm, scale, potential)
+        return means, verdict, square / n_points
 
     def work(self, now: Evaluation, u: Tensor, strain_0: Tensor, u_0: Tensor) -> tuple[Tensor, Tensor]:
         """Micro work (B,) <1/2 (P_0 + P_1) : (F_1 - F_0)> since a state at rest, and the Hill-Mandel residual (B,).
@@ -226,26 +266,37 @@ class Batch:
         holds exactly, so what the residuals leave is known without writing out either field.
         """
         system, discretisation = self.system, self.system.discretisation
+        increment, rows = self.strain - strain_0, system.rows
+        if self.elements is not None and self.affine:
+            mean, mean_0 = (strain[:, rows].T[:, None] for strain in (self.strain, strain_0))
+            forces, stress_0, size = self.elements.work(u[:, None], mean, u_0[:, None], mean_0)
+            forces, stress_0, size = forces[:, 0], stress_0[:, 0].T, size[0]
+        else:
+            forces, stress_0, size = self._work_by_laws(u, strain_0, u_0)
+        n_points = discretisation.n_quad * discretisation.n_voxels
+        total = now.means.stress[:, rows] + stress_0 / n_points
+        macro = 0.5 * (total * increment[:, rows]).sum(-1)
+        defect = 0.5 * dot(forces.add_(now.residual), u - u_0)
+        size *= 0.5 / n_points
+        return macro + defect, torch.where(size > 0, defect.abs() / torch.where(size > 0, size, 1.0), 0.0)
+
+    def _work_by_laws(self, u: Tensor, strain_0: Tensor, u_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Forces at the start, sums of the stress there (B, r) and of (|P_0| + |P_1|) |F_1 - F_0| (B,)."""
+        system, discretisation = self.system, self.system.discretisation
         nodal, forces = discretisation.spread(u_0), discretisation.blank(u_0)
-        step_u = discretisation.spread(u - u_0)
-        size, stress_0 = torch.zeros_like(now.norm), torch.zeros_like(self.strain)
-        increment = self.strain - strain_0
+        step_u, increment = discretisation.spread(u - u_0), self.strain - strain_0
+        size, stress_0 = torch.zeros_like(self.dt), self.strain.new_zeros(len(self.strain), len(system.rows))
         for block, points in zip(self.blocks, self.points, strict=True):
             m, _, v = block
             strain = system.strain(nodal, block, strain_0[m].T)
             rest = torch.zeros_like(self.dt[m, None])
             stress = points.linearise(strain, self.state[:, :, m, v], rest)[0].stress
             system.add_forces(forces, stress, block)
-            stress_0[m] += stress.sum((1, 3)).T
+            stress_0[m] += system.own(stress).sum((1, 3)).T
             change = system.strain(step_u, block, increment[m].T)
-            both = system.size(stress).add_(self.size[:, m, v])
-            size[m] += both.mul_(system.size(change)).sum((0, 2))
-        n_points = discretisation.n_quad * discretisation.n_voxels
-        total = (now.means.stress + stress_0 / n_points)[:, system.rows]
-        macro = 0.5 * (total * increment[:, system.rows]).sum(-1)
-        defect = 0.5 * dot(discretisation.collect(forces).add_(now.residual), u - u_0)
-        size *= 0.5 / n_points
-        return macro + defect, torch.where(size > 0, defect.abs() / torch.where(size > 0, size, 1.0), 0.0)
+            both = norm(system.own(stress)).add_(self.size[:, m, v])
+            size[m] += both.mul_(norm(system.own(change))).sum((0, 2))
+        return discretisation.collect(forces), stress_0, size
 
     def operator(self) -> Operator:
         """K(u): the stiffness where the batch was evaluated last."""
@@ -290,10 +341,9 @@ class Operator:
         batch, system = self.batch, self.batch.system
         discretisation, kinematics = system.discretisation, system.kinematics
         p = p.unflatten(1, (-1, len(batch.strain)))
-        nodal, forces = discretisation.spread(p), discretisation.blank(p)
         if batch.elements is not None:
-            batch.elements.product(nodal, forces)
-            return discretisation.collect(forces).flatten(1, 2)
+            return batch.elements.product(p).flatten(1, 2)
+        nodal, forces = discretisation.spread(p), discretisation.blank(p)
         for i, block in enumerate(batch.blocks):
             if self.dense is None:
                 strain = system.strain(nodal, block)
@@ -317,18 +367,25 @@ class Operator:
         batch, system = self.batch, self.batch.system
         discretisation = system.discretisation
         p = p.unflatten(1, (-1, len(batch.strain)))
-        nodal, forces = discretisation.spread(p), discretisation.blank(p)
         mean, square = torch.zeros_like(strain), torch.zeros_like(strain[0])
-        for i, block in enumerate(batch.blocks):
-            m = block.members
-            total = system.strain(nodal, block, strain[..., m])
-            stress = batch.points[i].apply_tangent(self.saved[i], total)
-            system.add_forces(forces, stress, block)
-            mean[..., m] += stress.sum((1, 4))
-            square[:, m] += system.size(stress).square_().sum((0, 3))
+        elements = batch.elements
+        if elements is not None:
+            forces = elements.blank(p)
+            for part in elements.load(elements.spread(p), strain[system.rows], forces, change=True):
+                mean[system.rows, :, part.members] += part.total()[..., 0]
+                square[:, part.members] += part.square()
+            forces = elements.collect(forces)
+        else:
+            nodal, forces = discretisation.spread(p), discretisation.blank(p)
+            for i, block in enumerate(batch.blocks):
+                m = block.members
+                stress = batch.points[i].apply_tangent(self.saved[i], system.strain(nodal, block, strain[..., m]))
+                system.add_forces(forces, stress, block)
+                mean[..., m] += stress.sum((1, 4))
+                square[:, m] += norm(system.own(stress)).square_().sum((0, 3))
+            forces = discretisation.collect(forces)
         n_points = discretisation.n_quad * discretisation.n_voxels
-        forces = discretisation.collect(forces).flatten(1, 2)
-        return forces, mean / n_points, (square / n_points).sqrt().flatten()
+        return forces.flatten(1, 2), mean / n_points, (square / n_points).sqrt().flatten()
 
 
 def _expanded(field: Tensor) -> bool:

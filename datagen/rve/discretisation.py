@@ -144,6 +144,7 @@ class Trilinear(Discretisation):
             value[j] = (1 if corner[j] else -1) / self.spacing[j]
             shapes[j, q, c] = math.prod(value)
         shapes = shapes.flatten(0, 1)
+        self.ends = tuple(n + 1 if a < self.n_dim else n for a, n in enumerate(grid))  # nodes with those of both faces
         self.register_buffer("shapes", shapes)
         self.register_buffer("adjoint", (shapes.T / (self.n_quad * self.n_voxels)).contiguous())
 

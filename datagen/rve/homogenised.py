@@ -61,6 +61,9 @@ class HomogenisedCell(Law):
             faster, 8 GB on an accelerator.
         mixed_precision: precondition in single precision. The answer keeps its tolerance; the transforms take half the
             memory and, where they dominate, half the time.
+        compile: compile the laws of nonlinear phases, once for each shape of block, which takes seconds; worth it on
+            long paths. The laws must not be changed afterwards. Where it cannot be done, for want of a C++ compiler or
+            because a law decides by values, a warning says so once and the answer is the same.
 
     Raises:
         ValueError: laws of different measures, a phase without a law, an unknown discretisation or boundary, laws
@@ -83,6 +86,7 @@ class HomogenisedCell(Law):
         components: Sequence[str] | None = None,
         memory: float | None = None,
         mixed_precision: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         laws = list(laws)
@@ -109,7 +113,7 @@ class HomogenisedCell(Law):
                     f"laws: {type(law).__name__} was made for {', '.join(law.components)}, but this cell strains its "
                     f"points in {', '.join(missing)} too; drive the cell in the components of its laws"
                 )
-        phases = Phases(laws, microstructure, inner)
+        phases = Phases(laws, microstructure, inner, compile)
         known = {law: isotropic_part(law) for law in dict.fromkeys(laws)}
         lmbda, mu = (torch.stack(values) for values in zip(*(known[law] for law in laws), strict=True))
         if float(mu.max()) <= 0:

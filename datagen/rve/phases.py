@@ -7,7 +7,7 @@ tensor axis first in memory, (k, Q, B, V), and are handed to the laws with it la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, cast
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from datagen.laws.law import Law
 from datagen.laws.verdict import Verdict
 from datagen.microstructures.microstructure import Microstructure
+from datagen.rve.compiled import Compiled
 
 
 class PhaseStep(NamedTuple):
@@ -26,14 +27,25 @@ class PhaseStep(NamedTuple):
     stress: Tensor  # (n, Q, B, V)
     dissipation: Tensor  # (Q, B, V)
     state: Tensor  # (n_state, Q, B, V)
-    verdict: Tensor  # (B,) int8, the largest of a member's points
+    verdict: Tensor  # (B,) int8, the largest of a member's points; of one family (Q, B, V)
     energies: dict[str, Tensor]  # (Q, B, V): the phases' own energy extras
+
+
+class Reference(NamedTuple):
+    """Linear phases at their reference strain."""
+
+    strain: Tensor  # (n,)
+    psi: Tensor  # (k,)
+    stress: Tensor  # (k, n), nan in components for which the law was not made
+    tangent: Tensor  # (k, n, n)
+    verdict: Tensor  # (k,) int8
 
 
 class _Part(NamedTuple):
     """One family on one batch of cells: its law with moduli in place, and where its points are."""
 
     law: Law
+    family: int
     where: Tensor | None  # into V (all cells alike) or into B V (each its own); None: every point
     flat: bool
 
@@ -47,6 +59,38 @@ class _Part(NamedTuple):
             return values
         (out.flatten(-2) if self.flat else out).index_copy_(-1, self.where, values)
         return out
+
+    def linearise(self, phases: Phases, strain: Tensor, state: Tensor, dt: Tensor) -> tuple[PhaseStep, Tensor]:
+        """The law's step and what its tangent needs; fields as in `PhaseStep`, verdict point by point."""
+        names = sorted(self.law.extras.keys() & set(phases.energy_names))
+
+        def work(law: Law, strain: Tensor, state: Tensor, dt: Tensor) -> list[Tensor]:
+            step, keep = law.linearise(strain.movedim(0, -1), state.movedim(0, -1), dt, components=phases.components)
+            fields = [step.psi, step.stress.movedim(-1, 0), step.dissipation, step.state.movedim(-1, 0), step.verdict]
+            return [keep, *fields, *(step.extras[name] for name in names)]
+
+        keep, psi, stress, dissipation, new, verdict, *energies = self._call(phases, work, strain, state, dt)
+        return PhaseStep(psi, stress, dissipation, new, verdict, dict(zip(names, energies, strict=True))), keep
+
+    def apply_tangent(self, phases: Phases, keep: Tensor, direction: Tensor) -> Tensor:
+        """The law's tangent product, (n, Q, C, b, v)."""
+
+        def work(law: Law, keep: Tensor, direction: Tensor) -> list[Tensor]:
+            return [law.apply_tangent(keep[:, None], direction.movedim(0, -1)).movedim(-1, 0)]
+
+        return self._call(phases, work, keep, direction)[0]
+
+    def _call(self, phases: Phases, work: Callable[..., list[Tensor]], *fields: Tensor) -> Sequence[Tensor]:
+        if phases.compiled is None:
+            return work(self.law, *fields)
+        # Points of another block or member have other moduli: these are inputs like the fields.
+        moduli = dict(self.law.named_buffers(recurse=False))
+
+        def traced(*inputs: Tensor) -> list[Tensor]:
+            own = dict(zip(moduli, inputs, strict=False))
+            return work(self.law.with_buffers(**own), *inputs[len(own) :])
+
+        return phases.compiled((work.__qualname__, self.family), traced, *moduli.values(), *fields)
 
 
 _FIELDS = ("orientation", "eigenstrain")  # buffers with tensor axes that laws take point by point
@@ -79,15 +123,19 @@ class Phases(torch.nn.Module):
         laws: one law a phase, all of one measure.
         microstructure: phase indices and, for laws with material axes, orientations.
         components: strain components in which the points' tangents are needed.
+        compile: whether to compile the laws, see `Compiled`.
     """
 
     phase: Tensor  # (m, V)
     orientations: Tensor | None  # (m, n_phases, 3, 3)
 
-    def __init__(self, laws: Sequence[Law], microstructure: Microstructure, components: Sequence[str]) -> None:
+    def __init__(
+        self, laws: Sequence[Law], microstructure: Microstructure, components: Sequence[str], compile: bool = False
+    ) -> None:
         super().__init__()
         self.laws = torch.nn.ModuleList(laws)
         self.components = tuple(components)
+        self.compiled = Compiled() if compile else None
         self.register_buffer("phase", microstructure.phase.flatten(1))
         self.register_buffer("orientations", microstructure.orientations)
         self.n_state = max(law.n_state for law in laws)
@@ -138,7 +186,7 @@ class Phases(torch.nn.Module):
         shared = self.phase.shape[0] == 1
         phase = self.phase[:, voxels] if shared else self.phase[sample, voxels]  # (1 or B, v)
         samples = None if shared else sample[:, None].expand_as(phase)
-        for family in self._families:
+        for number, family in enumerate(self._families):
             index, points, own_samples = None, phase, samples
             if len(self._families) > 1:
                 own = torch.isin(phase, torch.tensor(family, device=phase.device))
@@ -147,25 +195,27 @@ class Phases(torch.nn.Module):
                     continue
                 points = phase.flatten()[index]
                 own_samples = None if samples is None else samples.flatten()[index]
-            law = cast(Law, self.laws[family[0]])
-            parts.append(_Part(law.with_buffers(**self._moduli(family, points, own_samples)), index, flat=not shared))
+            law = cast(Law, self.laws[family[0]]).with_buffers(**self._moduli(family, points, own_samples))
+            parts.append(_Part(law, number, index, flat=not shared))
         return BoundPhases(self, parts, phase)
 
-    def tangents(self, phase: Tensor, sample: Tensor | None) -> Tensor:
-        """Tangents (k, n, n) of linear laws, for k pairs of phase and sample (None: the only one); others nan."""
-        n = cast(Law, self.laws[0]).measure.n
-        dtype = cast(Law, self.laws[0]).dtype
-        out = torch.full((len(phase), n, n), torch.nan, dtype=dtype, device=phase.device)
+    def reference(self, phase: Tensor, sample: Tensor | None) -> Reference:
+        """Linear laws at their reference strain, for k pairs of phase and sample (None: the only one)."""
+        first, k = cast(Law, self.laws[0]), len(phase)
+        psi = torch.full((k,), torch.nan, dtype=first.dtype, device=phase.device)
+        stress, tangent = psi[:, None].repeat(1, first.measure.n), psi[:, None, None].repeat(1, *[first.measure.n] * 2)
+        verdict = torch.zeros(k, dtype=torch.int8, device=phase.device)
         for family in self._families:
             index = torch.isin(phase, torch.tensor(family, device=phase.device)).nonzero()[:, 0]
             if index.numel() == 0:
                 continue
             moduli = self._moduli(family, phase[index], None if sample is None else sample[index])
             law = cast(Law, self.laws[family[0]]).with_buffers(**moduli)
-            strain = law.reference_strain().expand(len(index), n)
-            saved = law.linearise(strain, law.initial_state(len(index)), 1.0, components=self.components)[1]
-            out[index] = law.dense(saved, self.components)
-        return out
+            strain = law.reference_strain().expand(len(index), -1)
+            step, saved = law.linearise(strain, law.initial_state(len(index)), 1.0, components=self.components)
+            psi[index], stress[index], verdict[index] = step.psi, step.stress, step.verdict
+            tangent[index] = law.dense(saved, self.components)
+        return Reference(first.reference_strain(), psi, stress, tangent, verdict)
 
 
 class BoundPhases:
@@ -182,22 +232,19 @@ class BoundPhases:
         energies = {name: torch.zeros_like(strain[0]) for name in self.phases.energy_names}
         saved = []
         for part in self.parts:
-            own_strain, own_state = part.take(strain), part.take(state[: part.law.n_state])
-            own_dt = part.take(dt.expand(strain.shape[1:]))
-            step, keep = part.law.linearise(
-                own_strain.movedim(0, -1), own_state.movedim(0, -1), own_dt, components=self.phases.components
-            )
+            own = (part.take(strain), part.take(state[: part.law.n_state]), part.take(dt.expand(strain.shape[1:])))
+            step, keep = part.linearise(self.phases, *own)
             saved.append(keep)
             psi = part.put(psi, step.psi)
             dissipation = part.put(dissipation, step.dissipation)
-            stress = part.put(stress, step.stress.movedim(-1, 0))
+            stress = part.put(stress, step.stress)
             if part.law.n_state == len(new_state):
-                new_state = part.put(new_state, step.state.movedim(-1, 0))
+                new_state = part.put(new_state, step.state)
             elif part.law.n_state:
-                part.put(new_state[: part.law.n_state], step.state.movedim(-1, 0))
+                part.put(new_state[: part.law.n_state], step.state)
             worst = part.put(worst, step.verdict)
-            for name in energies.keys() & step.extras.keys():
-                energies[name] = part.put(energies[name], step.extras[name])
+            for name in step.energies:
+                energies[name] = part.put(energies[name], step.energies[name])
         verdict = worst.amax(dim=0).amax(dim=-1)
         return PhaseStep(psi, stress, dissipation, new_state, verdict, energies), saved
 
@@ -205,8 +252,7 @@ class BoundPhases:
         """Tangent product; direction and answer (n, Q, C, B, V), C directions for each of the B cells."""
         out = torch.empty_like(direction)
         for part, keep in zip(self.parts, saved, strict=True):
-            product = part.law.apply_tangent(keep[:, None], part.take(direction).movedim(0, -1))
-            out = part.put(out, product.movedim(-1, 0))
+            out = part.put(out, part.apply_tangent(self.phases, keep, part.take(direction)))
         return out
 
     def by_phase(self, field: Tensor) -> Tensor:
