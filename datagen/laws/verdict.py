@@ -14,10 +14,14 @@ class Verdict(IntEnum):
     GOOD = 0
     OUTSIDE_RANGE = 1
     UNSTABLE = 2
+    PHONON_UNSTABLE = 3
+    ELASTICALLY_UNSTABLE = 4
+    LEFT_BRANCH = 5
     NOT_CONVERGED = 10
     INVERTED = 11
     NOT_FINITE = 12
     UNSUPPORTED = 13
+    CRUSHED = 14
 
     @property
     def sentence(self) -> str:
@@ -42,11 +46,27 @@ _SENTENCES = {
         "The solver met negative curvature on its way, so the state it found need not be the only one; take smaller "
         "load steps to follow one branch."
     ),
+    Verdict.PHONON_UNSTABLE: (
+        "A vibration of the lattice has a negative squared frequency, so a perfect crystal would leave this state for "
+        "one of another period; the wave vector says which. Stay below this strain, or take a larger cell."
+    ),
+    Verdict.ELASTICALLY_UNSTABLE: (
+        "The lattice has lost ellipticity: long waves across the normal that is given grow, and the strain would "
+        "localise in bands; stay below this strain."
+    ),
+    Verdict.LEFT_BRANCH: (
+        "The atoms left their branch of equilibria within the step and fell into another valley; the energy they lost "
+        "is recorded as dissipation. Take smaller steps of strain to see where, a finer resolution to see how much."
+    ),
     Verdict.NOT_CONVERGED: "The solver did not converge; take smaller load steps or loosen the tolerance.",
     Verdict.INVERTED: "The deformation folds the material over (det F <= 0); reduce the strain.",
     Verdict.NOT_FINITE: "The strain or the state handed to the law is not a finite number; look at what called it.",
     Verdict.UNSUPPORTED: (
         "The boundary of the cell runs through a void, which bears no traction, so uniform traction has no answer; use "
         "periodic or linear displacement boundary conditions."
+    ),
+    Verdict.CRUSHED: (
+        "The lattice is compressed below a fifth of its length in some direction, where no potential holds and its "
+        "neighbours are too many to sum; reduce the strain."
     ),
 }

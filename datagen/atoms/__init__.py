@@ -1,0 +1,1 @@
+"""Atoms: potentials, crystals, statics, dynamics, and lattices as laws."""
