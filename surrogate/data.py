@@ -28,11 +28,12 @@ class Answer(NamedTuple):
     stress: Tensor  # (N, T, n)  [MPa]
     dissipation: Tensor  # (N, T)     within the step [MPa]
     tangent: Tensor | None  # (N, T, n)  tangent times `Records.direction` [MPa]; None where no tangent was recorded
+    stress_error: Tensor | None = None  # (N, T, n)  standard error of the stress [MPa]; None: it has none
+    psi_error: Tensor | None = None  # (N, T)     standard error of the energy [MPa]
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Answer:
         """A function of every tensor."""
-        tangent = None if self.tangent is None else f(self.tangent)
-        return Answer(f(self.psi), f(self.stress), f(self.dissipation), tangent)
+        return Answer(*(None if x is None else f(x) for x in self))  # type: ignore[arg-type]
 
 
 class Records(NamedTuple):
@@ -141,8 +142,9 @@ class Dataset:
 
         Args:
             source: a dictionary needs "strain" and "stress" (N, T, n), and may hold "psi", "dissipation", "dt",
-                "verdict" (N, T), "parameters" (N, n_parameters), "tangent" (N, T, n, n), "path_class" (N,) or one
-                string, and "components"; these default to the components whose strain ever leaves the reference.
+                "verdict" (N, T), "parameters" (N, n_parameters), "tangent" (N, T, n, n), the standard errors
+                "stress_error" (N, T, n) and "psi_error" (N, T), "path_class" (N,) or one string, and "components";
+                these default to the components whose strain ever leaves the reference.
             seed: for the random directions in which tangents are compared.
 
         Raises:
@@ -199,9 +201,12 @@ class Dataset:
         if arrays.get("tangent") is not None:
             dense = get("tangent", N, T, n, n)[..., columns]
             tangent = (dense * direction[..., None, columns]).sum(-1)
-        records = Records(
-            torch.cat([reference, strain], 1), dt, parameters, direction, Answer(psi, stress, dissipation, tangent)
-        )
+        shapes = {"stress_error": (N, T, n), "psi_error": (N, T)}
+        errors = {
+            name: get(name, *shape).nan_to_num() for name, shape in shapes.items() if arrays.get(name) is not None
+        }
+        answer = Answer(psi, stress, dissipation, tangent, **errors)
+        records = Records(torch.cat([reference, strain], 1), dt, parameters, direction, answer)
         path_class = np.broadcast_to(np.asarray(arrays.get("path_class", "path")).astype(str), (N,))
         data = cls(measure, tuple(components), records, path_class, sha256=sha256)
 
@@ -252,6 +257,7 @@ def _record_arrays(record: Record) -> dict[str, Any]:
     arrays = {name: getattr(record, name) for name in names}
     return {
         **arrays,
+        **{name: record.extras[name] for name in ("stress_error", "psi_error") if name in record.extras},
         "dt": path.dt,
         "parameters": path.parameters,
         "path_class": path.path_class,
@@ -275,12 +281,13 @@ def _join(parts: list[Dataset]) -> Dataset:
             )
     rows = [part.records for part in parts]
     answers = [r.answer for r in rows]
-    tangents = [a.tangent for a in answers if a.tangent is not None]
     answer = Answer(
         torch.cat([a.psi for a in answers]),
         torch.cat([a.stress for a in answers]),
         torch.cat([a.dissipation for a in answers]),
-        torch.cat(tangents) if len(tangents) == len(answers) else None,
+        _joined([a.tangent for a in answers]),
+        _joined([a.stress_error for a in answers], absent=0.0, like=[a.stress for a in answers]),
+        _joined([a.psi_error for a in answers], absent=0.0, like=[a.psi for a in answers]),
     )
     records = Records(
         torch.cat([r.strain for r in rows]),
@@ -291,6 +298,17 @@ def _join(parts: list[Dataset]) -> Dataset:
     )
     classes = np.concatenate([part.path_class for part in parts])
     return replace(first, records=records, path_class=classes, n_failed=sum(part.n_failed for part in parts))
+
+
+def _joined(parts: list[Tensor | None], absent: float | None = None, like: Sequence[Tensor] = ()) -> Tensor | None:
+    """All in one; None where one lacks, unless that means the number ``absent`` in the shape of ``like``."""
+    known = [x for x in parts if x is not None]
+    if not known or (len(known) < len(parts) and absent is None):
+        return None
+    if absent is None:
+        return torch.cat(known)
+    filled = zip(parts, like, strict=True)
+    return torch.cat([torch.full_like(shape, absent) if x is None else x for x, shape in filled])
 
 
 class Minibatches:

@@ -8,6 +8,10 @@ weight means the same at 1 % strain and at 100 %. Only driven components enter.
 
 A term is a function (answer, strain, columns) -> quantity, (N, T) or (N, T, k), applied to the recorded answer and to
 the network's. `TERMS` names them; add to it to have more.
+
+Data with standard errors, as from a thermal cell, are weighted by them: a square is multiplied by m / (m + e^2), with
+e the error of the recorded quantity and m the mean of e^2 in the training data, and the mean is the weighted one. Where
+errors are equal that changes nothing; beyond the usual error the weight is that of least squares, 1 / e^2.
 """
 
 from __future__ import annotations
@@ -62,6 +66,27 @@ TERMS: dict[str, Term] = {
 """The terms by the name that `EnergyLoss` takes them under."""
 
 
+def _stress_square(answer: Answer, strain: Tensor, columns: Sequence[int]) -> Tensor | None:
+    return None if answer.stress_error is None else answer.stress_error[..., columns] ** 2
+
+
+def _psi_square(answer: Answer, strain: Tensor, columns: Sequence[int]) -> Tensor | None:
+    return None if answer.psi_error is None else answer.psi_error**2
+
+
+def _work_square(answer: Answer, strain: Tensor, columns: Sequence[int]) -> Tensor | None:
+    """That of `work`, the errors at the two ends of a step taken as independent."""
+    square = _stress_square(answer, strain, columns)
+    if square is None:
+        return None
+    before = torch.cat([torch.zeros_like(square[:, :1]), square[:, :-1]], 1)
+    return (0.25 * (before + square) * strain[..., columns].diff(dim=1) ** 2).sum(-1)
+
+
+SQUARED_ERRORS: dict[str, Term] = {"stress": _stress_square, "psi": _psi_square, "work": _work_square}
+"""Squared standard errors of the terms that may have them, in the shape of the term; None where there are none."""
+
+
 class EnergyLoss:
     """Weighted sum of `TERMS`, each divided by its own variance in the training data.
 
@@ -88,6 +113,7 @@ class EnergyLoss:
         if not self.weights:
             raise ValueError("loss: no term has a weight > 0")
         self.variance: dict[str, float] = {}
+        self.usual: dict[str, float] = {}  # mean squared error of the terms that have one
         self.columns: list[int] = []
 
     def fit(self, data: Dataset) -> EnergyLoss:
@@ -106,6 +132,8 @@ class EnergyLoss:
         self.variance = {name: v if v > 1e-12 * energy else energy for name, v in spread.items()}
         for name in ("stress", "tangent"):
             self.variance[name] = spread[name]
+        squares = {name: square(r.answer, r.strain, self.columns) for name, square in SQUARED_ERRORS.items()}
+        self.usual = {name: float(x.mean()) for name, x in squares.items() if x is not None and bool((x > 0).any())}
         return self
 
     def __call__(self, answer: Answer, records: Records) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,8 +146,12 @@ class EnergyLoss:
                 raise ValueError(f"loss: {name} is missing in the {'data' if wanted is None else 'answer'}")
             known = wanted.isfinite()
             miss = torch.where(known, got - torch.where(known, wanted, 0.0), 0.0) ** 2
-            points = known.flatten(2).all(-1).sum() if known.dim() > 2 else known.sum()
-            parts[name] = miss.sum() / (points.clamp(min=1) * self.variance[name])
+            weight = known.to(miss)
+            square = SQUARED_ERRORS[name](records.answer, records.strain, self.columns) if name in self.usual else None
+            if square is not None:
+                weight = weight * (self.usual[name] / (self.usual[name] + square))
+            points = weight.flatten(2).mean(-1).sum() if weight.dim() > 2 else weight.sum()
+            parts[name] = (weight * miss).sum() / (torch.where(points > 0, points, 1.0) * self.variance[name])
         total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         return total, parts
 

@@ -75,6 +75,24 @@ def test_the_loss_does_not_depend_on_the_units_nor_on_the_size_of_the_strain():
     assert relative(1e-3, 1e5) == pytest.approx(relative(1.0, 1.0))
 
 
+def test_equal_standard_errors_change_nothing_and_large_ones_weigh_as_in_least_squares():
+    plain = two_paths()
+    e = torch.full_like(plain.records.answer.stress, 0.3)
+    same = two_paths(stress_error=e, psi_error=e[..., 0])
+    wrong = shifted(plain, stress=0.5, psi=0.25)
+    loss, weighted = (EnergyLoss(stress=1.0, psi=1.0).fit(data) for data in (plain, same))
+    assert float(weighted(wrong, same.records)[0]) == pytest.approx(float(loss(wrong, plain.records)[0]), rel=1e-14)
+
+    e[0, 1] = 3.0  # one point ten times as uncertain: m = (3 x 0.09 + 9) / 4
+    data = two_paths(stress_error=e)
+    missed = torch.zeros_like(e)
+    missed[0, 1, 0], missed[1, 0, 0] = 1.0, 1.0
+    part = EnergyLoss(stress=1.0).fit(data)(shifted(data, stress=missed), data.records)[1]["stress"]
+    m = 9.27 / 4
+    sure, unsure = m / (m + 0.09), m / (m + 9.0)
+    assert float(part) == pytest.approx((sure + unsure) / (3 * sure + unsure) / 2.75)
+
+
 def test_a_stress_that_no_component_drives_does_not_enter():
     data = two_paths()
     loss = EnergyLoss(stress=1.0).fit(data)
