@@ -20,7 +20,7 @@ from surrogate.resources import config_folder
 WIDTH = 80
 _VERBS = Path(__file__).resolve().parent / "verbs"
 # Verbs in the order in which they are used; others follow by name.
-_ORDER = ("demo", "generate", "train", "evaluate", "solve", "rve-size", "info")
+_ORDER = ("demo", "generate", "train", "evaluate", "solve", "rve-size", "stability", "info")
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,15 @@ def _places(group: str) -> str:
     """How an option of a group is chosen: ``law=``, or ``path@paths.train.ramps=`` for every place that it fills."""
     source = (config_folder() / f"{MAIN}.yaml").read_text(encoding="utf-8")
     places = re.findall(rf"^  - ({group}@\S+):", source, re.MULTILINE)
+    if not places and not re.search(rf"^  - {group}:", source, re.MULTILINE):  # a part of what another group describes
+        part = re.compile(rf"^  - /{group}@(\w+):", re.MULTILINE)
+        found = {
+            f"{group}@{file.parent.name}.{name}"
+            for file in config_folder().glob("*/*.yaml")
+            if file.parent.name != "experiment"
+            for name in part.findall(file.read_text(encoding="utf-8"))
+        }
+        places = sorted(found)
     return ", ".join(f"{place}=" for place in places) or f"{group}="
 
 

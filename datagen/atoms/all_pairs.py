@@ -21,6 +21,7 @@ ROUNDING = 6e-8  # of a number in single precision, relative
 TIE = 1e-12  # relative: a shell of atoms as far as the reach is in the list whatever its rounding
 CANDIDATES = 1 << 17  # looked at together on a CPU: several arrays of as many numbers
 CANDIDATES_ON_A_GPU = 1 << 24
+MOST = 1 << 27  # candidates of one member: some gigabytes
 
 
 class Found(NamedTuple):
@@ -67,7 +68,7 @@ def all_pairs(positions: Tensor, cell: Tensor, reach: float) -> Iterator[Found]:
     wide = float(fractional.abs().amax())
     # The shift is counted from a number rounded in single precision: one candidate too many costs nothing.
     limit = reach * planes.norm(dim=1).amax(0) + ROUNDING * (4 * wide + 2)  # (3,) c_d
-    images = tuple(int(m) + 1 for m in (2 * limit).floor().tolist())
+    images = affordable((2 * limit).floor().tolist(), n, reach)
     size = n * n * math.prod(images)
     step = min(B, max(1, (CANDIDATES if positions.device.type == "cpu" else CANDIDATES_ON_A_GPU) // size))
     # Distances are those in the frame in which the cell is a lower triangle.
@@ -77,6 +78,20 @@ def all_pairs(positions: Tensor, cell: Tensor, reach: float) -> Iterator[Found]:
     blur = ROUNDING * (4 * wide + 1 + 2 * max(images)) * float(cell.norm(dim=2).sum(1).amax())
     chunks = zip(fractional.split(step, 1), triangle.split(step), strict=True)
     return (_listed(f, L, reach, blur, candidates) for f, L in chunks)
+
+
+def affordable(steps: list[float], n: int, reach: float) -> tuple[int, ...]:
+    """Numbers of images along the lattice vectors, one more than steps.
+
+    Raises:
+        ValueError: more than fit into memory.
+    """
+    if not math.prod(m + 1 for m in steps) * n * n < MOST:
+        raise ValueError(
+            f"cell: got one of {n} atoms through which {math.prod(m + 1 for m in steps):.2g} images are as near as "
+            f"{reach:g} A, wanted a cell that is less flat or small"
+        )
+    return tuple(int(m) + 1 for m in steps)
 
 
 def _squares(f: Tensor, triangle: Tensor, candidates: _Candidates) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,7 +24,8 @@ class Crystal:
         elements: chemical symbol of each, n.
 
     Raises:
-        ValueError: shapes that do not fit, vectors that span no volume or are left-handed, two atoms in one place.
+        ValueError: no atoms, shapes that do not fit, vectors that span no volume or are left-handed, two atoms in one
+            place.
     """
 
     lattice: Tensor
@@ -35,8 +36,10 @@ class Crystal:
         self, lattice: Tensor | Sequence[Sequence[float]], positions: Tensor | Sequence[Sequence[float]],
         elements: Sequence[str],
     ) -> None:  # fmt: skip
-        object.__setattr__(self, "lattice", torch.as_tensor(lattice, dtype=torch.float64))
-        object.__setattr__(self, "positions", torch.as_tensor(positions, dtype=torch.float64))
+        if isinstance(elements, str) or not elements or not all(isinstance(element, str) for element in elements):
+            raise ValueError(f"elements: got {elements!r}, wanted a list of chemical symbols, one for each atom")
+        object.__setattr__(self, "lattice", _double("lattice", lattice))
+        object.__setattr__(self, "positions", _double("positions", positions))
         object.__setattr__(self, "elements", tuple(elements))
         if self.lattice.shape != (3, 3):
             raise ValueError(f"lattice: got shape {tuple(self.lattice.shape)}, wanted (3, 3), a vector a row")
@@ -45,10 +48,10 @@ class Crystal:
                 f"positions: got shape {tuple(self.positions.shape)} for {len(self.elements)} elements, wanted "
                 f"({len(self.elements)}, 3)"
             )
-        if not self.volume > 0:
-            raise ValueError(f"lattice: got volume {self.volume:.3g} A^3, wanted a right-handed triple of vectors")
         if not (torch.isfinite(self.lattice).all() and torch.isfinite(self.positions).all()):
             raise ValueError("lattice, positions: got numbers that are not finite")
+        if not self.volume > 0:
+            raise ValueError(f"lattice: got volume {self.volume:.3g} A^3, wanted a right-handed triple of vectors")
         shortest = self.neighbourhood(0.1)[1].norm(dim=-1).min() if len(self.elements) > 1 else math.inf
         if shortest < 0.1:
             raise ValueError(f"positions: got two atoms {float(shortest):.3g} A apart, wanted at least 0.1")
@@ -93,3 +96,10 @@ class Crystal:
             found[..., None], vector.flatten(1, 2).gather(1, order[..., None].expand(-1, -1, 3)), away
         )
         return torch.where(found, which, torch.arange(self.n)[:, None]), vectors
+
+
+def _double(name: str, rows: Tensor | Sequence[Sequence[float]]) -> Tensor:
+    try:
+        return torch.as_tensor(rows, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: got {rows!r}, wanted rows of three numbers") from None

@@ -116,6 +116,8 @@ def langevin(
         raise ValueError(f"timestep, friction: got {timestep} and {friction}, wanted positive [ps] and >= 0 [1/ps]")
     if not bool((T >= 0).all()) or steps < 1 or every < 1 or equilibration < 0:
         raise ValueError(f"temperature, steps, every: got {temperature}, {steps}, {every}, wanted >= 0, >= 1, >= 1")
+    if every > steps:
+        raise ValueError(f"every: got {every} for {steps} steps, wanted at least one sample")
     if len(seeds) != B:
         raise ValueError(f"seeds: got {len(seeds)}, wanted {B}, one a member")
     atoms = _Atoms(potential, positions, cell, species, T, seeds, timestep, friction, zero_momentum, skin)

@@ -67,6 +67,8 @@ class EmbeddedAtom(Potential):
         columns = torch.nn.functional.pad(cubics(both).movedim((2, 4), (0, 1)), (0, 1))  # (2, 4, N, N, n + 1)
         self.register_buffer("pair_columns", columns.flatten(2).contiguous())
         self.register_buffer("embedding_rows", cubics(torch.from_numpy(tables.embedding)).flatten(0, 1).contiguous())
+        if not (self.pair_columns.isfinite().all() and self.embedding_rows.isfinite().all()):
+            raise ValueError(f"{path.name}: got numbers too large to interpolate, wanted tables in eV and A")
         self.continuous_force = not self._jumps()
 
     def forward(self, bonds: Bonds) -> Sites:

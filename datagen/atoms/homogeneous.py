@@ -17,7 +17,9 @@ from torch import Tensor
 
 from datagen.atoms.crystal import Crystal
 from datagen.atoms.potential import Bonds, Potential
-from datagen.tensors import inv
+from datagen.laws.law import finite_verdict
+from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
+from datagen.tensors import det, inv
 
 _STEP = 1.03  # ratio of the radii up to which neighbours are listed
 _SLACK = 1e-6  # so much farther than needed, for rounding
@@ -29,7 +31,7 @@ _CLOSE = 1e-7  # inner Newton step, times the nearest distance, from which one m
 SMALLEST_STRETCH = 0.2  # below it a list would hold more than 125 times the neighbours
 
 
-class Neighbours(NamedTuple):
+class CellBonds(NamedTuple):
     """The bonds of a cell that may be shorter than the cutoff."""
 
     other: Tensor  # (n, K) which atom of the cell
@@ -66,7 +68,7 @@ class Homogeneous:
         self._levels: dict[tuple[int, int], int] = {}  # level, reach -> K
         self._listed: tuple[float, Tensor, Tensor] | None = None  # the longest list so far: radius, atoms, vectors
         self.patterns: dict[torch.Size, tuple[Tensor, Tensor]] = {}  # of the force constants, see `Vibrations`
-        self._lists: dict[tuple[int, torch.dtype, torch.device], Neighbours] = {}
+        self._lists: dict[tuple[int, torch.dtype, torch.device], CellBonds] = {}
 
     def solve(self, F: Tensor) -> Deformed:
         """Energy, slopes and shifts at deformations (m, 3, 3) of smallest stretch at least `SMALLEST_STRETCH`.
@@ -88,7 +90,7 @@ class Homogeneous:
         near = (~far).nonzero()[:, 0]
         return _gather([(near, Deformed(*(x[near] for x in first))), *parts])
 
-    def neighbours(self, K: int, like: Tensor) -> Neighbours:
+    def neighbours(self, K: int, like: Tensor) -> CellBonds:
         """The list of K neighbours an atom, on the device and in the type of a tensor."""
         key = (K, like.dtype, like.device)
         if key not in self._lists:
@@ -97,17 +99,17 @@ class Homogeneous:
             columns = torch.nn.functional.one_hot(other, self.n) - torch.eye(self.n, dtype=torch.int64)[:, None]
             X = torch.cat([vector, columns[..., 1:].to(vector)], -1)[..., : self.p].flatten(0, 1)
             whole = (x.to(like.device) for x in (other, self.own[other]))
-            self._lists[key] = Neighbours(*whole, *(x.to(like.device, like.dtype) for x in (vector, X)))
+            self._lists[key] = CellBonds(*whole, *(x.to(like.device, like.dtype) for x in (vector, X)))
         return self._lists[key]
 
-    def bonds(self, z: Tensor, near: Neighbours) -> Bonds:
+    def bonds(self, z: Tensor, near: CellBonds) -> Bonds:
         """Bonds of deformed crystals z (m, 3, p), components first in memory."""
         r = (z.movedim(-2, 0) @ near.X.T).unflatten(-1, near.other.shape)
         return Bonds(r.movedim(0, -1), self.own.to(z.device), near.kind)
 
     def pieces(
         self, F: Tensor, shift: Tensor, bytes_per_bond: int, limit: int
-    ) -> Iterator[tuple[Tensor, Bonds, Neighbours]]:
+    ) -> Iterator[tuple[Tensor, Bonds, CellBonds]]:
         """Solved crystals in chunks: rows (.,) of the batch, their bonds, and the list these come from."""
         z = torch.cat([F, shift], -1)
         far = self.p > 3 and bool((_spread(shift) > _REACH[0] * self.nearest).any())
@@ -121,9 +123,9 @@ class Homogeneous:
             (rows, self._second(bonds, near, range(self.p)))
             for rows, bonds, near in self.pieces(F, shift, 24 * 3 * self.p, _TANGENT_CHUNK)
         ]
-        return gathered(parts)
+        return in_order(parts)
 
-    def _second(self, bonds: Bonds, near: Neighbours, columns: range) -> Tensor:
+    def _second(self, bonds: Bonds, near: CellBonds, columns: range) -> Tensor:
         """Second derivatives (m, 3, c, 3, c) by some columns of z; the first pair of axes is the direction."""
         X = near.X[:, columns.start : columns.stop]  # (n K, c)
         c, shape = X.shape[1], bonds.vector.shape
@@ -135,7 +137,7 @@ class Homogeneous:
         second = product.movedim(-1, 0).flatten(-2) @ X  # (3, 3 c, m, c)
         return second.unflatten(1, (3, c)).permute(3, 1, 2, 0, 4)
 
-    def _first(self, z: Tensor, near: Neighbours) -> tuple[Tensor, Tensor]:
+    def _first(self, z: Tensor, near: CellBonds) -> tuple[Tensor, Tensor]:
         """Energy (m,) and its derivative by z, (m, 3, p)."""
         sites = self.potential(self.bonds(z, near))
         return sites.energy.sum(-1), (sites.gradient.movedim(-1, 0).flatten(-2) @ near.X).movedim(0, 1)
@@ -193,7 +195,7 @@ class Homogeneous:
 class _Inner:
     """The shifts of the atoms at a fixed deformation, by damped Newton steps from zero."""
 
-    def __init__(self, body: Homogeneous, near: Neighbours, reach: float) -> None:
+    def __init__(self, body: Homogeneous, near: CellBonds, reach: float) -> None:
         self.body, self.near, self.reach = body, near, reach
 
     def solve(self, F: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -260,6 +262,19 @@ def _downhill(H: Tensor, force: Tensor) -> Tensor:
     return -(vectors @ ((vectors.mT @ force[..., None]) / values[..., None]))[..., 0]
 
 
+def answerable(strain: Tensor) -> tuple[Tensor, Tensor]:
+    """F (m, 3, 3) of strains (*b, 9), the identity where a lattice has no answer, and the verdict (*b,) on them."""
+    F = strain.reshape(-1, 3, 3)
+    still = F.detach()
+    one = torch.eye(3, dtype=F.dtype, device=F.device)
+    verdict = finite_verdict(strain.detach(), (det(still) <= 0).reshape(strain.shape[:-1]), Verdict.INVERTED)
+    bad = verdict.flatten() >= FIRST_WITHOUT_ANSWER
+    smallest = 1 / largest_stretch(inv(torch.where(bad[:, None, None], one, still)))
+    crushed = ~bad & ~(smallest >= SMALLEST_STRETCH)
+    verdict = torch.where(crushed.reshape(verdict.shape), int(Verdict.CRUSHED), verdict).to(torch.int8)
+    return torch.where((bad | crushed)[:, None, None], one, F), verdict
+
+
 def largest_stretch(F: Tensor) -> Tensor:
     """Largest singular value of (m, 3, 3), to 1e-8: the largest root of the cubic of F^T F, by its angle."""
     C = F.mT @ F
@@ -283,7 +298,7 @@ def _spread(shift: Tensor) -> Tensor:
     return length.amax(-1) * (1.0 if shift.shape[-1] == 1 else 2.0)
 
 
-def gathered(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+def in_order(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
     """The answers of groups of rows, in the order of the batch."""
     if len(parts) == 1:
         return parts[0][1]
@@ -295,4 +310,4 @@ def _gather(parts: list[tuple[Tensor, Deformed]]) -> Deformed:
     rows = [part[0] for part in parts]
     if len(parts) == 1:
         return parts[0][1]
-    return Deformed(*(gathered(list(zip(rows, x, strict=True))) for x in zip(*(d for _, d in parts), strict=True)))
+    return Deformed(*(in_order(list(zip(rows, x, strict=True))) for x in zip(*(d for _, d in parts), strict=True)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from datagen.atoms.pair import PairPotential, Table, Truncation, positive
+from datagen.atoms.pair import PairPotential, Table, Truncation, not_negative, positive
 
 
 class LennardJones(PairPotential):
@@ -26,8 +26,8 @@ class LennardJones(PairPotential):
         inner: radius from which "smooth" acts [A].
 
     Raises:
-        ValueError: a table that does not fit the elements, a sigma that is not positive, radii that are not
-            0 < inner < cutoff.
+        ValueError: a table that does not fit the elements, an epsilon that is negative, a sigma that is not positive,
+            radii that are not 0 < inner < cutoff.
 
     Reference:
         J. E. Jones, Proc. R. Soc. A 106 (1924) 463, doi:10.1098/rspa.1924.0082.
@@ -54,6 +54,7 @@ class LennardJones(PairPotential):
         inner: Table | None = None,
     ) -> None:
         super().__init__(elements, masses, cutoff, truncation, inner, epsilon=epsilon, sigma=sigma)
+        not_negative("epsilon", self.epsilon)
         positive("sigma", self.sigma)
 
     def pair(self, square: Tensor, order: int, *parameters: Tensor) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from datagen.atoms.pair import PairPotential, Table, Truncation, positive
+from datagen.atoms.pair import PairPotential, Table, Truncation, not_negative, positive
 
 
 class Morse(PairPotential):
@@ -26,8 +26,8 @@ class Morse(PairPotential):
         inner: radius from which "smooth" acts [A].
 
     Raises:
-        ValueError: a table that does not fit the elements, an alpha or r0 that is not positive, radii that are not
-            0 < inner < cutoff.
+        ValueError: a table that does not fit the elements, a D that is negative, an alpha or r0 that is not positive,
+            radii that are not 0 < inner < cutoff.
 
     Reference:
         P. M. Morse, Phys. Rev. 34 (1929) 57, doi:10.1103/PhysRev.34.57; for cubic metals L. A. Girifalco,
@@ -51,6 +51,7 @@ class Morse(PairPotential):
         inner: Table | None = None,
     ) -> None:
         super().__init__(elements, masses, cutoff, truncation, inner, D=D, alpha=alpha, r0=r0)
+        not_negative("D", self.D)
         positive("alpha", self.alpha)
         positive("r0", self.r0)
 

@@ -24,15 +24,16 @@ class Near(NamedTuple):
         moved = values.gather(axis, self.taken.expand(*values.shape[:axis], *self.taken.shape))
         return torch.where(self.full, moved, empty)
 
-    def back(self, values: Tensor) -> Tensor:
-        """Values (3, k, *b, n) to their bonds (3, K, *b, n), zero to the others."""
+    def back(self, values: Tensor, axis: int = 1) -> Tensor:
+        """Values (..., k, *b, n) to their bonds (..., K, *b, n), k the given axis, zero to the others."""
+        lead = values.shape[:axis]
         if self.place is not None:
-            padded = torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
-            return padded.gather(1, self.place.expand(3, *self.place.shape))
+            padded = torch.cat([values, torch.zeros_like(values.narrow(axis, 0, 1))], dim=axis)
+            return padded.gather(axis, self.place.expand(*lead, *self.place.shape))
         if self.kept == self.size:
             return values
-        rest = values.new_zeros(()).expand(3, self.size - self.kept, *values.shape[2:])
-        return torch.cat([values, rest], dim=1)
+        rest = values.new_zeros(()).expand(*lead, self.size - self.kept, *values.shape[axis + 1 :])
+        return torch.cat([values, rest], dim=axis)
 
 
 def near(x: Tensor, cutoff: float, worth: float) -> Near:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datagen.atoms.all_pairs import CANDIDATES, TIE, Found, all_pairs, where
+from datagen.atoms.all_pairs import CANDIDATES, TIE, Found, affordable, all_pairs, where
 from datagen.tensors import det, inv
 
 MARGIN = 1e-10  # relative, and in fractions of the cell: a candidate too many costs nothing, one too few is an error
@@ -60,7 +60,9 @@ def neighbours(positions: Tensor, cell: Tensor, cutoff: float, skin: float = 0.0
         skin: how much farther the list reaches, so that it stays complete while atoms move, see `worn` [A].
 
     Raises:
-        ValueError: shapes that do not fit, numbers that are not finite, a cell without volume, no positive cutoff.
+        ValueError: shapes that do not fit, numbers that are not finite, no positive cutoff, a cell without volume or
+            so small that the images within the cutoff do not fit into memory.
+        TypeError: positions or a cell in single precision.
     """
     _check(positions, cell, cutoff, skin)
     found = list(_found(positions, cell, cutoff + skin))
@@ -105,6 +107,8 @@ def _check(positions: Tensor, cell: Tensor, cutoff: float, skin: float) -> None:
             f"positions, cell: got shapes {tuple(positions.shape)} and {tuple(cell.shape)}, wanted (B, n, 3) and "
             "(B, 3, 3)"
         )
+    if positions.dtype != torch.float64 or cell.dtype != torch.float64:
+        raise TypeError(f"positions, cell: got {positions.dtype} and {cell.dtype}, wanted torch.float64")
     if not (cutoff > 0 and skin >= 0):
         raise ValueError(f"cutoff, skin: got {cutoff} and {skin}, wanted positive and not negative [A]")
     if not (torch.isfinite(positions).all() and torch.isfinite(cell).all()):
@@ -114,6 +118,9 @@ def _check(positions: Tensor, cell: Tensor, cutoff: float, skin: float) -> None:
 
 
 def _found(positions: Tensor, cell: Tensor, reach: float) -> Iterator[Found]:
+    if not positions.numel():
+        none = positions.new_zeros(0, dtype=torch.int64)
+        return iter([Found(none.new_zeros(positions.shape[:2]), none, positions.new_zeros(3, 0), none)])
     return iter(_binned(positions, cell, reach)) if positions.shape[1] > MANY else all_pairs(positions, cell, reach)
 
 
@@ -126,7 +133,9 @@ def _binned(positions: Tensor, cell: Tensor, reach: float) -> list[Found]:
     inside = fractional - below  # in [0, 1]
     thickness = 1 / planes.norm(dim=1).amax(0)  # (3,) of the thinnest member
     bins = (thickness / (reach * (1 + MARGIN))).floor().clamp(1, 64)
-    around = (reach * (1 + MARGIN) * bins / thickness + MARGIN).ceil().to(torch.int64).tolist()
+    around = (reach * (1 + MARGIN) * bins / thickness + MARGIN).ceil()
+    affordable((2 * around).tolist(), 1, reach)
+    around = around.to(torch.int64).tolist()
     many = bins.to(torch.int64).tolist()
     total = many[0] * many[1] * many[2]
     bin_of = torch.minimum((inside * bins).floor(), bins - 1).flatten(0, 1)  # (B n, 3)
@@ -209,7 +218,7 @@ def _ordered(row: Tensor, other: Tensor, shift: Tensor, B: int, n: int) -> Found
 
 def _padded(found: list[Found], n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Index, shift, reverse and what is real, as rectangular arrays."""
-    K = max(1, *(int(part.number.max()) for part in found))
+    K = max(1, *(int(part.number.max()) for part in found if part.number.numel()), 1)
     parts = [_rectangle(part, n, K) for part in found]
     index, reverse, real, shift = parts[0]
     if len(parts) > 1:
@@ -231,5 +240,5 @@ def _rectangle(found: Found, n: int, K: int) -> tuple[Tensor, Tensor, Tensor, Te
     reverse = torch.arange(b * n * K, device=device)
     reverse.scatter_(0, at, at.index_select(0, found.back))
     reverse = reverse.view(b, n, K)
-    reverse -= torch.arange(0, b * n * K, n * K, device=device)[:, None, None]
+    reverse -= (n * K * torch.arange(b, device=device))[:, None, None]
     return index.view(b, n, K), reverse, real, shift.view(3, b, n, K)

@@ -147,8 +147,10 @@ class PairPotential(Potential):
     def _table(self, name: str, value: Table) -> Tensor:
         """A number or table as a buffer, () of one element, (m, m) of m."""
         m = len(self.elements)
-        rows = value if isinstance(value, int | float) else [[float(x) for x in row] for row in value]
-        table = torch.tensor(rows, dtype=torch.float64)
+        try:
+            table = torch.tensor(value.tolist() if isinstance(value, Tensor) else value, dtype=torch.float64)
+        except (TypeError, ValueError):  # rows of different lengths, or no numbers
+            table = torch.empty(0)
         if (
             table.shape not in ((), (m, m))
             or not table.isfinite().all()
@@ -198,6 +200,12 @@ def _truncation(name: str | Truncation) -> Truncation:
     except ValueError:
         known = ", ".join(each.value for each in Truncation)
         raise ValueError(f"truncation: got {name!r}, wanted one of {known}") from None
+
+
+def not_negative(name: str, value: Tensor) -> None:
+    """Raises ValueError unless all of a parameter is positive or zero."""
+    if not bool((value >= 0).all()):
+        raise ValueError(f"{name}: got {value.tolist()}, wanted no negative number")
 
 
 def positive(name: str, value: Tensor) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datagen.atoms.potential_file import find
+
 MASSES = {
     "B": 10.81, "C": 12.011, "N": 14.007, "O": 15.999, "Al": 26.982, "Si": 28.085, "P": 30.974, "S": 32.06,
     "Cu": 63.546, "Zn": 65.38, "Ga": 69.723, "Ge": 72.630, "As": 74.922, "Se": 78.971, "Mo": 95.95, "Cd": 112.41,
@@ -29,7 +31,7 @@ def read(path: str | Path, elements: Sequence[str], names: Sequence[str]) -> dic
     lines as it likes; # starts a comment. Entries of other elements are passed over.
 
     Args:
-        path: of the file.
+        path: of the file, or a name to `datagen.atoms.potential_file.find`.
         elements: as the file names them, S of them.
         names: of the numbers of an entry, in order.
 
@@ -37,13 +39,12 @@ def read(path: str | Path, elements: Sequence[str], names: Sequence[str]) -> dic
         By name, (S, S, S): of atom i with neighbours j and k.
 
     Raises:
-        ValueError: no such file; an entry cut short, too long, or with a word for a number; a triplet missing or twice.
+        FileNotFoundError: no such file.
+        ValueError: an entry cut short, too long, or with a word for a number; a triplet missing or twice.
     """
-    path, wanted = Path(path), tuple(product(elements, repeat=3))
+    path, wanted = find(path), tuple(product(elements, repeat=3))
     if not elements or len(set(elements)) != len(elements):
         raise ValueError(f"elements: got {tuple(elements)}, wanted at least one, each once")
-    if not path.is_file():
-        raise ValueError(f"path: got {str(path)!r}, wanted a parameter file; there is none")
     found: dict[tuple[str, ...], list[float]] = {}
     for where, words in _entries(path, 3 + len(names)):
         triplet = tuple(words[:3])
@@ -117,7 +118,10 @@ def tables(values: dict[str, float | Tensor], elements: Sequence[str], masses: S
     masses_of(elements, masses)
     size, result = len(elements), {}
     for name, value in values.items():
-        table = torch.as_tensor(value, dtype=torch.float64)
+        try:
+            table = torch.as_tensor(value, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"{name}: got {value!r}, wanted a number or a table of them") from None
         if table.numel() == 1 and size == 1:
             table = table.reshape(1, 1, 1)
         if table.shape != (size, size, size):

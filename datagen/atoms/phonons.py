@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datagen.atoms.homogeneous import Homogeneous, Neighbours, gathered
+from datagen.atoms.homogeneous import CellBonds, Homogeneous, in_order
 from datagen.atoms.units import DALTON
 from datagen.tensors import inv
 
@@ -83,7 +83,7 @@ class Vibrations:
             cells.append(cell)
         widest = max(cells, key=len)
         spread = [(rows, _placed(phi, cell, widest)) for (rows, phi), cell in zip(found, cells, strict=True)]
-        phi, n = gathered(spread), self.lattice.n
+        phi, n = in_order(spread), self.lattice.n
         uniform = phi.sum(1).unflatten(-1, (n, 3)).unflatten(1, (n, 3))  # m a i b j
         own = torch.arange(n, device=F.device)
         uniform[:, own, :, own] = 0.0
@@ -164,7 +164,7 @@ def _directions(k: int = 200) -> Tensor:
     return torch.stack([radius * angle.cos(), radius * angle.sin(), z], -1)
 
 
-def _pattern(lattice: Homogeneous, near: Neighbours) -> tuple[Tensor, Tensor]:
+def _pattern(lattice: Homogeneous, near: CellBonds) -> tuple[Tensor, Tensor]:
     """Where each pair of ends of the bonds of an atom belongs: its place (n, K+1, K+1) in (cell, atom, atom), cells.
 
     The ends of the bonds of atom i are its neighbours and, last, itself.
@@ -187,7 +187,7 @@ def _pattern(lattice: Homogeneous, near: Neighbours) -> tuple[Tensor, Tensor]:
     return lattice.patterns[near.other.shape]
 
 
-def _assembled(hessian: Tensor, place: Tensor, n_cells: int, near: Neighbours) -> Tensor:
+def _assembled(hessian: Tensor, place: Tensor, n_cells: int, near: CellBonds) -> Tensor:
     """Force constants (m, L, 3 n, 3 n) from site Hessians (m, n, 3 K, 3 K)."""
     n, K = near.other.shape
     m = len(hessian)

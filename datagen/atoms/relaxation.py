@@ -78,6 +78,21 @@ def relax(
 
     Raises:
         ValueError: shapes that do not fit.
+
+    The energy of a vacancy, E - (n - 1)/n E_0, unrelaxed and relaxed [eV]:
+
+    >>> from datagen.atoms.crystals import fcc, stress_free
+    >>> from datagen.atoms.lennard_jones import LennardJones
+    >>> from datagen.atoms.supercells import supercell, vacancy
+    >>> argon = LennardJones(0.0104, 3.405, 8.5125)
+    >>> whole = supercell(stress_free(fcc(5.27, "Ar", conventional=True), argon), 2)
+    >>> holed = vacancy(whole)
+    >>> E_0 = evaluate(argon, whole.positions[None], whole.lattice[None], argon.species(whole.elements)).energy
+    >>> relaxed = relax(argon, holed.positions[None], holed.lattice[None], argon.species(holed.elements))
+    >>> relaxed.verdict.tolist()
+    [0]
+    >>> [round(float(E - 31 / 32 * E_0), 4) for E in (relaxed.before, relaxed.energies.energy)]
+    [0.0692, 0.0687]
     """
     free = mobile(fixed, positions)
     B = len(positions)

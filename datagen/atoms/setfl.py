@@ -19,6 +19,8 @@ import numpy as np
 
 KINDS = ("alloy", "fs")
 FEWEST = 5  # points of a table: what the end derivatives of its spline need
+DIGITS = 18  # of a count at most
+SMALLEST = 1e-300  # step: its inverse is still a number
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _parse(reader: _Reader, kind: str) -> Setfl:
 
 def _elements(reader: _Reader) -> tuple[str, ...]:
     words = reader.words("the number of elements and their symbols")
-    if not words[0].isdecimal() or int(words[0]) != len(words) - 1 or len(words) < 2 or len(set(words)) < len(words):
+    if _whole(words[0]) != len(words) - 1 or len(words) < 2 or len(set(words)) < len(words):
         raise reader.error(repr(" ".join(words)[:60]), "the number of elements and the symbol of each, each once")
     return tuple(words[1:])
 
@@ -166,12 +168,21 @@ def _sizes(reader: _Reader) -> tuple[int, float, int, float, float]:
     words = reader.words(wanted)
     if len(words) < 5:
         raise reader.error(f"{len(words)} words", wanted)
-    if not (words[0].isdecimal() and words[2].isdecimal()) or min(int(words[0]), int(words[2])) < FEWEST:
+    n_density, n_r = _whole(words[0]), _whole(words[2])
+    if min(n_density, n_r) < FEWEST:
         raise reader.error(f"sizes {words[0][:20]} and {words[2][:20]}", f"two whole numbers >= {FEWEST}")
     steps = [reader.number(words[k], wanted) for k in (1, 3, 4)]
-    if min(steps) <= 0:
+    if min(steps) <= SMALLEST:
         raise reader.error(f"steps and cutoff {steps}", "positive ones")
-    return int(words[0]), steps[0], int(words[2]), steps[1], steps[2]
+    reach = (n_r - 1) * steps[1]
+    if steps[2] > 2 * reach:
+        raise reader.error(f"cutoff {steps[2]:g}", f"one near the last distance of the tables, {reach:g}")
+    return n_density, steps[0], n_r, steps[1], steps[2]
+
+
+def _whole(word: str) -> int:
+    """A count, or -1 for a word that is none."""
+    return int(word) if word.isdecimal() and len(word) <= DIGITS else -1
 
 
 def _mass(reader: _Reader, element: str) -> float:

@@ -60,6 +60,8 @@ def bonds(potential: Potential, positions: Tensor, cell: Tensor, species: Tensor
         found: a list made for these positions, or near them (see `datagen.atoms.neighbours.worn`).
     """
     B, n, K = found.index.shape
+    if species.shape != (n,):
+        raise ValueError(f"species: got shape {tuple(species.shape)}, wanted ({n},), one for each atom")
     entries = _entries(found.index, n)
     vector = positions.new_empty(3, B, n, K)
     s0, s1, s2 = found.shift.unbind(-1)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from datagen.atoms import parameter_file
-from datagen.atoms.near import bonds_first, near
+from datagen.atoms.near import Near, bonds_first, near
 from datagen.atoms.potential import Bonds, Potential, Sites
 
 NAMES = ("epsilon", "sigma", "a", "lmbda", "gamma", "costheta0", "A", "B", "p", "q")
 ASYMMETRY = 1e-3  # relative: files print 7 digits of products that should be symmetric
 GONE = 1e3  # exp(-GONE) is 0 in double precision
+SIX = (0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)  # components of a symmetric matrix, as they are listed here
+DIRECTIONS = 2**16  # numbers of the changes of the bonds that are worked on together: they stay in the cache
 
 
 class StillingerWeber(Potential):
@@ -94,12 +97,12 @@ class StillingerWeber(Potential):
         """Reads LAMMPS's .sw file; its last number, a tolerance that shortens the cutoff, is not used.
 
         Args:
-            path: of the file.
+            path: of the file, or a name to `datagen.atoms.potential_file.find`.
             elements: as the file names them.
             masses: [Da], default those of `parameter_file.MASSES`.
 
         Raises:
-            ValueError: see `parameter_file.read`.
+            FileNotFoundError, ValueError: see `parameter_file.read`.
         """
         elements = (elements,) if isinstance(elements, str) else tuple(elements)
         tables = parameter_file.read(path, elements, (*NAMES, "tol"))
@@ -108,6 +111,65 @@ class StillingerWeber(Potential):
 
     def forward(self, bonds: Bonds) -> Sites:
         """See `Potential.forward`. Works with bonds and components first in memory, long runs of atoms last."""
+        at = self._around(bonds)
+        phi, slope, _ = self._two_body(at)
+        T, v, flat = self._three_body(at)
+        Tu = _applied(T, at.u)
+        u_Tu, u_v = _dot(at.u, Tu), _dot(at.u, v)
+        weight = u_Tu - 2 * u_v + flat  # d E3/dh: E3 is quadratic in h
+        energy = 0.5 * torch.addcmul(phi, at.h, weight).sum(0)
+        turn = 2 * at.h * at.inverse
+        along = 0.5 * slope + at.h_slope * weight - turn * (u_Tu - u_v)
+        gradient = [torch.addcmul(along * at.u[i], turn, Tu[i] - v[i]) for i in range(3)]
+        return Sites(energy, at.kept.back(torch.stack(gradient)).movedim((0, 1), (-1, -2)))
+
+    def product(self, bonds: Bonds, direction: Tensor) -> Tensor:
+        """See `Potential.product`; closed form, by the moments of the changes.
+
+        With a = dE_i/dr along the bond and t = 2 h/r, the gradient is a u + t w, w = T u - v. Its change under d, with
+        e = u . d and du = (d - u e)/r, is
+
+            da u + (a + t T) du + dt w + t N,     N = dT u - dv,
+            da = a' e + h' (u . N - u . dv + 2 du . w + sum L c^2 dh) - dt u . w - t (u . N + du . (T u + w)).
+        """
+        at = self._around(bonds)
+        _, slope, bend = self._two_body(at, 2)
+        T, v, flat = self._three_body(at)
+        h_slope, one_by_r, alone = at.h_slope, at.inverse, self._alone(at)
+        h_bend = -h_slope * (at.faster + at.gamma * at.fall)
+        Tu = _applied(T, at.u)
+        w = [Tu[i] - v[i] for i in range(3)]
+        u_w = _dot(at.u, w)
+        weight = u_w - _dot(at.u, v) + flat
+        h_by_r = at.h * one_by_r
+        turn = 2 * h_by_r
+        turn_slope = 2 * (h_slope - h_by_r) * one_by_r
+        along = 0.5 * slope + h_slope * weight - turn * u_w
+        # What multiplies d and e in da, and e in the rest: all that is known before the directions are.
+        to_d = [(2 * h_slope * w[i] - turn * (Tu[i] + w[i])) * one_by_r for i in range(3)]
+        to_e = 0.5 * bend + h_bend * weight - alone * h_slope * h_slope - turn_slope * u_w - _dot(at.u, to_d)
+        aside = [turn_slope * w[i] - (along * at.u[i] + turn * Tu[i]) * one_by_r for i in range(3)]
+        along_by_r, turn_by_r, rest = along * one_by_r, turn * one_by_r, h_slope - turn
+        first, second = h_slope - h_by_r, 0.5 * h_slope - h_by_r
+        changes = []
+        for move in direction.movedim((-1, -2), (0, 2)).split(max(1, DIRECTIONS // max(1, at.h.numel())), 1):
+            d = at.kept.of(move, 0.0, axis=2)  # (3, C, k, *b, n)
+            e = _dot(at.u, d)
+            dT, dv, d_flat = self._changed_moments(at, h_slope * e, h_by_r * d, first * e, second * e)
+            back = [-part for part in dv]
+            N, Td = _applied(dT, at.u, back), _applied(T, d)
+            da = _dot(to_d, d, to_e * e)
+            da = torch.addcmul(da, h_slope, _dot(at.u, back, d_flat))
+            da = torch.addcmul(da, rest, _dot(at.u, N))
+            change = [along_by_r * d[i] for i in range(3)]
+            for i in range(3):
+                for a, b in ((turn_by_r, Td[i]), (aside[i], e), (turn, N[i]), (da, at.u[i])):
+                    change[i] = torch.addcmul(change[i], a, b)
+            changes.append(at.kept.back(torch.stack(change), axis=2))
+        return torch.cat(changes, 1).movedim((0, 2), (-1, -2))
+
+    def _around(self, bonds: Bonds) -> _Around:
+        """The bonds within the cutoff, their directions, and what falls off with their lengths."""
         x = bonds.vector.movedim((-1, -2), (0, 1)).contiguous()  # (3, K, *b, n)
         kept = near(x, self.cutoff, worth=0.6)
         x = kept.of(x, 2 * self.cutoff, axis=1)
@@ -125,68 +187,100 @@ class StillingerWeber(Potential):
         s = torch.where(inside, sigma / short.clamp(max=-sigma * gamma.clamp(max=1.0) / GONE), -1.0)
         fall = s * s / sigma  # -ds/dr
         decay = torch.where(inside, torch.exp(s), 0.0)
-        phi, slope = self._two_body(sigma * inverse, inverse, decay, fall, pair)
         h = torch.where(inside, torch.exp(gamma * s), 0.0)
-        Tu, v, flat = self._three_body(h, u, bonds.own, other)
-        u_Tu, u_v = _dot(u, Tu), _dot(u, v)
-        weight = u_Tu - 2 * u_v + flat  # d E3/dh: E3 is quadratic in h
-        energy = 0.5 * torch.addcmul(phi, h, weight).sum(0)
-        turn = 2 * h * inverse
-        along = 0.5 * slope - gamma * fall * h * weight - turn * (u_Tu - u_v)
-        gradient = [torch.addcmul(along * u[i], turn, Tu[i] - v[i]) for i in range(3)]
-        return Sites(energy, kept.back(torch.stack(gradient)).movedim((0, 1), (-1, -2)))
+        h_slope = -gamma * fall * h
+        return _Around(kept, u, inverse, other, pair, gamma, sigma * inverse, fall, 2 * s / sigma, decay, h, h_slope)
 
     def _bond(self, table: Tensor, pair: Tensor | None) -> Tensor:
         """A parameter of each bond, () or (K, *b, n)."""
         return table if pair is None else _of_pairs(table).flatten()[pair]
 
-    def _two_body(
-        self, x: Tensor, inverse: Tensor, decay: Tensor, fall: Tensor, pair: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """phi2 and its slope, at x = sigma/r."""
-        B, p, q = (self._bond(table, pair) for table in (self.B, self.p, self.q))
-        depth = self._bond(self.epsilon * self.A, pair) * decay
-        repulsion = B * _power(x, p, self.whole["p"])
-        shape = repulsion - _power(x, q, self.whole["q"])
-        steep = p * repulsion if self.whole["q"] == 0 else p * repulsion - q * (repulsion - shape)
-        return depth * shape, -depth * (steep * inverse + shape * fall)
+    def _two_body(self, at: _Around, order: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """phi2, its slope and, of order 2, its curvature (else the slope again)."""
+        B, p, q = (self._bond(table, at.pair) for table in (self.B, self.p, self.q))
+        depth = self._bond(self.epsilon * self.A, at.pair) * at.decay
+        repulsion = B * _power(at.x, p, self.whole["p"])
+        attraction = _power(at.x, q, self.whole["q"])
+        shape = repulsion - attraction
+        steep = p * repulsion if self.whole["q"] == 0 else p * repulsion - q * attraction
+        phi, slope = depth * shape, -depth * (steep * at.inverse + shape * at.fall)
+        if order == 1:
+            return phi, slope, slope
+        curved = (p * (p + 1) * repulsion - q * (q + 1) * attraction) * at.inverse * at.inverse
+        fall = at.fall
+        return phi, slope, depth * (shape * fall * (at.faster + fall) + 2 * fall * steep * at.inverse + curved)
 
-    def _three_body(
-        self, h: Tensor, u: Sequence[Tensor], own: Tensor, other: Tensor | None
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor]:
-        """Of each bond T.u and v, three components each, and sum L c^2 h less what the bond itself adds to E3.
+    def _three_body(self, at: _Around) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor]:
+        """Of each bond T (six components), v (three) and sum L c^2 h less what the bond itself adds to E3.
 
         T = sum L h u u, v = sum L c h u over the bonds of the atom; L = epsilon lmbda, c = costheta0. For one element
-        v is that of the atom, of length 1 along the bonds.
+        they are those of the atom, of length 1 along the bonds.
         """
-        hu = [h * part for part in u]
-        both = [hu[i] * u[j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))]
+        hu = [at.h * part for part in at.u]
+        T, v, flat = self._moments(at, at.h, [hu[i] * at.u[j] for i, j in SIX], hu)
+        return T, v, flat - self._alone(at) * at.h
+
+    def _alone(self, at: _Around) -> Tensor:
+        """L (1 - c)^2 of a bond with itself, () or (K, *b, n)."""
+        return self._bond(self.epsilon * self.lmbda * (1 - self.costheta0) ** 2, at.pair)
+
+    def _changed_moments(
+        self, at: _Around, dh: Tensor, hd: Tensor, first: Tensor, second: Tensor
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """`_moments` of the changes: of h, of h u = ``hd`` + ``first`` u, of h u u likewise."""
+        half = [torch.addcmul(hd[i], second, at.u[i]) for i in range(3)]
+        uu = [2 * half[i] * at.u[i] if i == j else torch.addcmul(half[i] * at.u[j], half[j], at.u[i]) for i, j in SIX]
+        return self._moments(at, dh, uu, [torch.addcmul(hd[i], first, at.u[i]) for i in range(3)])
+
+    def _moments(
+        self, at: _Around, h: Tensor, second: Sequence[Tensor], first: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Sums of L second (six), L c first (three) and L c^2 h over the bonds of the atom, of each of its bonds."""
         strength, c = self.epsilon * self.lmbda, self.costheta0
-        if other is None:
-            T = [strength * part.sum(0, keepdim=True) for part in both]
-            v = [strength * c * part.sum(0, keepdim=True) for part in hu]
-            flat = strength * (c * c * h.sum(0, keepdim=True) - (1 - c) ** 2 * h)
-        else:
-            kind = own * len(self.elements) + other
-            kinds = torch.arange(len(self.elements), device=own.device).reshape(-1, *[1] * h.dim())
-            mask = (other == kinds).to(h.dtype)  # (S, K, *b, n)
-            T = [self._mixed(strength, mask * part, kind) for part in both]
-            v = [self._mixed(strength * c, mask * part, kind) for part in hu]
-            flat = self._mixed(strength * c * c, mask * h, kind) - self._bond(strength * (1 - c) ** 2, kind) * h
-        xx, yy, zz, xy, xz, yz = T
-        return (_dot((xx, xy, xz), u), _dot((xy, yy, yz), u), _dot((xz, yz, zz), u)), v, flat
+        weighted = (strength, *second), (strength * c, *first), (strength * c * c, h)
+        T, v, (flat,) = ([self._summed(table, part, at) for part in parts] for table, *parts in weighted)
+        return T, v, flat
 
-    @staticmethod
-    def _mixed(table: Tensor, parts: Tensor, kind: Tensor) -> Tensor:
-        """sum_b table[i, j, b] sum_k parts[b, k] for each bond j of atom i, (K, *b, n)."""
-        moments = parts.sum(1)  # (S, *b, n)
-        rows = table.flatten(0, 1)[kind]  # (K, *b, n, S)
-        return (rows.movedim(-1, 0) * moments[:, None]).sum(0)
+    def _summed(self, table: Tensor, part: Tensor, at: _Around) -> Tensor:
+        """sum_k table[i, j, k] part[k] for each bond j of atom i, (*c, K, *b, n), or (*c, 1, *b, n) of one element."""
+        axis = -at.h.dim()
+        if at.other is None or at.pair is None:
+            return table * part.sum(axis, keepdim=True)
+        rows = table.flatten(0, 1)
+        return sum(
+            (rows[:, k][at.pair] * torch.where(at.other == k, part, 0.0).sum(axis, keepdim=True)
+             for k in range(len(self.elements))), part.new_zeros(()),
+        )  # fmt: skip
 
 
-def _dot(a: Sequence[Tensor] | Tensor, b: Sequence[Tensor] | Tensor) -> Tensor:
-    """Product a . b of three components each."""
-    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
+class _Around(NamedTuple):
+    """Bonds (k, *b, n) of atoms that are within the cutoff."""
+
+    kept: Near
+    u: tuple[Tensor, Tensor, Tensor]  # directions
+    inverse: Tensor  # 1/r
+    other: Tensor | None  # element of the neighbour; None: there is one
+    pair: Tensor | None  # elements of both ends, as an index into [i, j] of the tables
+    gamma: Tensor
+    x: Tensor  # sigma/r
+    fall: Tensor  # minus the slope of s = sigma/(r - a sigma)
+    faster: Tensor  # minus the slope of ``fall`` over ``fall``, negative
+    decay: Tensor  # exp(s), zero beyond the cutoff
+    h: Tensor  # exp(gamma s)
+    h_slope: Tensor
+
+
+def _applied(T: Sequence[Tensor], u: Sequence[Tensor] | Tensor, plus: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """T u, plus a vector, of a symmetric T."""
+    xx, yy, zz, xy, xz, yz = T
+    rows = (xx, xy, xz), (xy, yy, yz), (xz, yz, zz)
+    return [_dot(row, u, None if plus is None else plus[i]) for i, row in enumerate(rows)]
+
+
+def _dot(a: Sequence[Tensor] | Tensor, b: Sequence[Tensor] | Tensor, plus: Tensor | None = None) -> Tensor:
+    """Product a . b of three components each, plus a number."""
+    first = a[0] * b[0] if plus is None else torch.addcmul(plus, a[0], b[0])
+    return torch.addcmul(torch.addcmul(first, a[1], b[1]), a[2], b[2])
 
 
 def _of_pairs(table: Tensor) -> Tensor:

@@ -94,12 +94,12 @@ class Tersoff(Potential):
         """Reads LAMMPS's .tersoff file.
 
         Args:
-            path: of the file.
+            path: of the file, or a name to `datagen.atoms.potential_file.find`.
             elements: as the file names them.
             masses: [Da], default those of `parameter_file.MASSES`.
 
         Raises:
-            ValueError: see `parameter_file.read`.
+            FileNotFoundError, ValueError: see `parameter_file.read`.
         """
         elements = (elements,) if isinstance(elements, str) else tuple(elements)
         tables = parameter_file.read(path, elements, NAMES)

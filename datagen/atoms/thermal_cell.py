@@ -13,16 +13,16 @@ from torch.autograd import forward_ad
 from datagen.atoms.blocks import FEWEST, block_means, standard_error
 from datagen.atoms.crystal import Crystal
 from datagen.atoms.dynamics import SKIN, Series, langevin, seed_of
+from datagen.atoms.homogeneous import answerable
 from datagen.atoms.potential import Potential
 from datagen.atoms.units import BOLTZMANN, MPA
-from datagen.laws.law import Extra, Law, Measure, Step, finite_verdict
-from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
-from datagen.tensors import det, from_mandel, inv, to_mandel
+from datagen.laws.law import Extra, Law, Measure, Step
+from datagen.laws.verdict import Verdict
+from datagen.tensors import from_mandel, inv, to_mandel
 
 BLOCKS = 10  # parts of a trajectory that a state remembers: what the error of psi is made of
 STRAIN = 1e-4  # of the differences that make the tangent
 SEARCH = 12  # strains on the way to the stress-free cell at most
-SMALLEST_STRETCH = 0.2
 GRAIN = 2.0**-40  # deformations that differ by less have the same noise
 NOISES = ("common", "own")
 RELAXATIONS = ("isotropic", "full", "none")
@@ -148,7 +148,7 @@ class ThermalCell(Law):
     def forward(self, strain: Tensor, state: Tensor, dt: Tensor | float, parameters: Tensor | None = None) -> Step:
         """See `Law.forward`."""
         self.check(strain, state)
-        F, verdict = self._prepared(strain)
+        F, verdict = answerable(strain)
         batch = strain.shape[:-1]
         E = to_mandel(0.5 * (F.mT @ F - torch.eye(3, dtype=F.dtype, device=F.device)))
         moving = forward_ad.unpack_dual(E).tangent is not None
@@ -182,7 +182,7 @@ class ThermalCell(Law):
     ) -> tuple[Step, Tensor]:
         """See `Law.linearise`; saved is the dense tangent, whole, of the answer: twelve more trajectories a point."""
         step = self.forward(strain, state, dt, parameters)
-        F, _ = self._prepared(strain)
+        F, _ = answerable(strain)
         E = to_mandel(0.5 * (F.mT @ F - torch.eye(3, dtype=F.dtype, device=F.device)))
         to_matrix = MANDEL_TO_MATRIX.to(F)
         C = to_matrix.mT @ self._slope(E)[0] @ to_matrix  # dS_MJ / dE_NL (m, 9, 9)
@@ -193,21 +193,9 @@ class ThermalCell(Law):
 
     def stiffness(self, strain: Tensor) -> tuple[Tensor, Tensor]:
         """dS/dE (*b, 6, 6) in Mandel components and its standard error [MPa], at deformation gradients (*b, 9)."""
-        F, _ = self._prepared(strain)
+        F, _ = answerable(strain)
         E = to_mandel(0.5 * (F.mT @ F - torch.eye(3, dtype=F.dtype, device=F.device)))
         return tuple(x.reshape(*strain.shape[:-1], 6, 6) for x in self._slope(E))  # type: ignore[return-value]
-
-    def _prepared(self, strain: Tensor) -> tuple[Tensor, Tensor]:
-        """F (m, 3, 3), the identity where there is no answer, and the verdict (*b,) so far."""
-        F = strain.reshape(-1, 3, 3)
-        still = F.detach()
-        one = torch.eye(3, dtype=F.dtype, device=F.device)
-        verdict = finite_verdict(strain.detach(), (det(still) <= 0).reshape(strain.shape[:-1]), Verdict.INVERTED)
-        bad = (verdict >= FIRST_WITHOUT_ANSWER).flatten()
-        safe = torch.where(bad[:, None, None], one, still)
-        crushed = ~bad & (torch.linalg.eigvalsh(safe.mT @ safe)[:, 0] < SMALLEST_STRETCH**2)
-        verdict = torch.where(crushed.reshape(verdict.shape), int(Verdict.CRUSHED), verdict).to(torch.int8)
-        return torch.where((bad | crushed)[:, None, None], one, F), verdict
 
     def average(self, E: Tensor, F: Tensor) -> Sampled:
         """Averages of members at the Green-Lagrange strains E (m, 6), that are those of F (m, 3, 3)."""

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from datagen.atoms.cauchy_born import CauchyBorn
+from datagen.atoms.crystals import fcc
+from datagen.atoms.lennard_jones import LennardJones
 from datagen.generate import generate
 from datagen.laws.j2_plasticity import J2Plasticity
 from datagen.laws.law import Extra, Measure
 from datagen.laws.neo_hooke import NeoHooke
+from datagen.laws.verdict import Verdict
 from datagen.paths.cyclic import cyclic
 from datagen.paths.drive import drive
 from datagen.paths.path import LoadPath
@@ -247,6 +251,17 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_law_may_not_call_an_extra_like_an_array_of_the_store():
     with pytest.raises(ValueError, match="extras: got 'stress'"):
         schema(Measure.SMALL, {"stress": Extra((), "MPa", "mine")})
+
+
+def test_what_a_crystal_says_of_its_stability_travels_with_the_data(tmp_path):
+    argon = LennardJones(epsilon=0.0104, sigma=3.405, cutoff=8.5125)
+    law = CauchyBorn(argon, fcc(5.3, "Ar"), stability="phonon", grid=2, refine=False)
+    held = {c: [float(c[0] == c[1])] * 3 for c in Measure.FINITE.components}
+    pull = LoadPath.along("finite", strain={**held, "11": [1.02, 1.05, 1.4]})
+    data = generate(law, [pull], tmp_path / "crystal", progress=False, tangent=True).arrays(good_only=False)
+    assert data["verdict"][0].tolist() == [Verdict.GOOD, Verdict.GOOD, Verdict.ELASTICALLY_UNSTABLE]
+    assert data["acoustic_eigenvalue"][0, 2] < 0 < data["acoustic_eigenvalue"][0, 1]
+    assert data["normal"].shape == data["wave_vector"].shape == (1, 3, 3)
 
 
 def test_a_shard_reads_without_this_package(store):

@@ -11,6 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datagen.atoms.cauchy_born import CauchyBorn
+from datagen.atoms.crystals import diamond, fcc
+from datagen.atoms.lennard_jones import LennardJones
+from datagen.atoms.potential import Potential
+from datagen.atoms.statics import evaluate
+from datagen.atoms.stillinger_weber import StillingerWeber
+from datagen.atoms.supercells import supercell
 from datagen.laws.cubic_elastic import CubicElastic
 from datagen.laws.generalised_maxwell import GeneralisedMaxwell
 from datagen.laws.hardening import ArmstrongFrederick, Voce
@@ -107,4 +114,39 @@ def network(device: str) -> float:
     return parity(here, there.to(device), strain, 1e-10)
 
 
-CHECKS = (textbook_laws, fibre_cell, plastic_cell, network)
+def _argon() -> Potential:
+    return LennardJones(epsilon=0.0104, sigma=3.405, cutoff=8.5125)
+
+
+def _silicon() -> Potential:
+    shape = {"a": 1.8, "lmbda": 21.0, "gamma": 1.2, "costheta0": -1 / 3, "A": 7.049556277, "B": 0.6022245584}
+    return StillingerWeber(epsilon=2.1683, sigma=2.0951, p=4.0, q=0.0, **shape)
+
+
+def lattices(device: str) -> float:
+    """Perfect crystals, inner atoms relaxed."""
+    strain = _strains(Measure.FINITE, list(range(9)), 0.03)
+    worst = 0.0
+    for potential, crystal in ((_argon, fcc(5.27, "Ar")), (_silicon, diamond(5.43, "Si"))):
+        here, there = CauchyBorn(potential(), crystal), CauchyBorn(potential(), crystal).to(device)
+        worst = max(worst, parity(here, there, strain, 1e-10))
+    return worst
+
+
+def atoms(device: str) -> float:
+    """Neighbour lists, energy, forces and stress of disturbed cells."""
+    crystal = supercell(fcc(5.27, "Ar", conventional=True), (2, 2, 2))
+    generator = torch.Generator().manual_seed(0)
+    F = torch.eye(3, dtype=torch.float64) + 0.05 * torch.randn(8, 3, 3, generator=generator, dtype=torch.float64)
+    x = crystal.positions + 0.1 * torch.randn(8, crystal.n, 3, generator=generator, dtype=torch.float64)
+    x, cell = x @ F.mT, crystal.lattice @ F.mT
+    here, there = _argon(), _argon().to(device)
+    species = here.species(crystal.elements)
+    one = evaluate(here, x, cell, species)
+    other = evaluate(there, x.to(device), cell.to(device), species.to(device))
+    worst = max(float((a - b.cpu()).abs().max() / a.abs().max()) for a, b in zip(one, other, strict=True))
+    assert worst <= 1e-12, f"atoms: devices differ by {worst:.1e}, wanted <= 1e-12"
+    return worst
+
+
+CHECKS = (textbook_laws, fibre_cell, plastic_cell, network, lattices, atoms)

@@ -233,8 +233,8 @@ def test_primitive_and_cubic_cells_agree(choice):
     F = random_F(6, 0.03)
     one, many = ask(law, F), ask(large, F)
     assert many.verdict.tolist() == [Verdict.GOOD] * 6
-    assert float((many.stress - one.stress).abs().max()) <= 1e-12 * float(tangent(law, F).abs().max())
-    assert float((many.psi - one.psi).abs().max()) <= 1e-12 * float(tangent(law, F).abs().max())
+    assert float((many.stress - one.stress).abs().max()) <= 1e-12 * float(one.stress.abs().max())
+    assert float((many.psi - one.psi).abs().max()) <= 1e-12 * float(one.psi.abs().max())
     A, B = tangent(law, F), tangent(large, F)
     assert float((A - B).abs().max()) <= 1e-11 * float(A.abs().max())
 

@@ -152,3 +152,21 @@ def test_a_tilt_boundary_has_two_grains_that_mirror_each_other() -> None:
     assert perfect > 40
     distances = [row[0] for row in shells(boundary, 3.0)]
     assert min(distances) > 0.6 * 4 / math.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lattice": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}, "lattice: got volume -1 A.3, wanted a right-handed triple"),
+        ({"lattice": [[float("nan"), 0, 0], [0, 1, 0], [0, 0, 1]]}, "lattice, positions: got numbers that are not"),
+        ({"lattice": [[1, 0, 0], [0, 1]]}, r"lattice: got \[\[1, 0, 0\], \[0, 1\]\], wanted rows of three numbers"),
+        ({"elements": "Ar"}, "elements: got 'Ar', wanted a list of chemical symbols"),
+        ({"elements": [], "positions": torch.zeros(0, 3)}, r"elements: got \[\], wanted a list of chemical symbols"),
+        ({"elements": [["Ar"]]}, r"elements: got \[\['Ar'\]\], wanted a list of chemical symbols"),
+        ({"positions": [[0, 0, 0], [0, 0, 1]], "elements": ["Ar", "Ar"]}, "positions: got two atoms 0 A apart"),
+    ],
+)
+def test_a_crystal_that_is_none_is_refused(change: dict, message: str) -> None:
+    given = {"lattice": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "positions": [[0, 0, 0]], "elements": ["Ar"]}
+    with pytest.raises(ValueError, match=message):
+        Crystal(**(given | change))

@@ -256,6 +256,7 @@ def test_energy_is_conserved_with_forces_that_are_not_pairwise():
         ({"timestep": 0.0}, "timestep, friction: got 0.0"),
         ({"friction": -1.0}, "timestep, friction: got 0.005 and -1.0"),
         ({"steps": 0}, "temperature, steps, every: got 20.0, 0, 10"),
+        ({"every": 11}, "every: got 11 for 10 steps, wanted at least one sample"),
         ({"seeds": [1, 2]}, "seeds: got 2, wanted 1, one a member"),
     ],
 )

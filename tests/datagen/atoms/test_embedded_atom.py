@@ -245,6 +245,10 @@ BROKEN = [
     (5, "40 -0.1 40 0.1 5.0", r"line 5: got steps and cutoff .*, wanted positive ones"),
     (5, "40 nan 40 0.1 5.0", r"line 5: got 'nan', wanted Nrho"),
     (5, "999999999999 0.1 40 0.1 5.0", r"line 5: got sizes 999999999999 and 40 for 2 elements, .* file is too short"),
+    (4, "9" * 5000 + " Ni Al", r"line 4: got '9+', wanted the number of elements"),
+    (5, "9" * 5000 + " 0.1 40 0.1 5.0", r"line 5: got sizes 9+ and 40, wanted two whole numbers"),
+    (5, "40 5e-324 40 0.1 5.0", r"line 5: got steps and cutoff .*, wanted positive ones"),
+    (5, "40 0.1 40 0.1 1e30", r"line 5: got cutoff 1e\+30, wanted one near the last distance of the tables, 3.9"),
     (6, "0.5 0.7", r"line 6: got '0.5 0.7', wanted atomic number, mass, lattice constant and lattice of Ni"),
     (6, "28 -1.0 3.52 fcc", r"line 6: got mass -1.0, wanted a positive one"),
     (9, "1.0 2.0 x3.0 4.0 5.0", r"line 9: got 'x3.0', wanted 80 numbers of F and rho of Ni from line 7"),
@@ -264,6 +268,11 @@ def test_a_broken_file_is_refused_in_one_line_that_says_where(
         EmbeddedAtom(edited(write(tmp_path, n=40), line, text))
     assert str(failure.value).startswith("smooth_40.eam.alloy, line")
     assert "\n" not in str(failure.value)
+
+
+def test_a_table_too_large_to_interpolate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"smooth_40.eam.alloy: got numbers too large to interpolate, wanted tables"):
+        EmbeddedAtom(edited(write(tmp_path, n=40), 9, "1e308 -1e308 1e308 -1e308 1e308"))
 
 
 def test_an_element_that_the_file_does_not_hold_is_named(tmp_path: Path) -> None:

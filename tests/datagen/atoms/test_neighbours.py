@@ -142,12 +142,27 @@ def test_a_list_remembers_where_it_was_made_when_atoms_are_moved_in_place() -> N
     assert worn(found, x, h).all()
 
 
+@pytest.mark.parametrize(("members", "atoms"), [(0, 2), (3, 0)])
+def test_no_members_or_no_atoms_have_no_neighbours(members: int, atoms: int) -> None:
+    x, h = torch.zeros(members, atoms, 3).double(), torch.eye(3).double().expand(members, 3, 3)
+    found = neighbours(x, h, 1.0)
+    assert found.index.shape == found.real.shape == (members, atoms, 1)
+    assert found.shift.shape == (members, atoms, 1, 3)
+
+
+def test_single_precision_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"positions, cell: got .*float32 and .*float64, wanted"):
+        neighbours(torch.zeros(1, 2, 3), torch.eye(3).double()[None], 1.0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"positions": torch.zeros(2, 3)}, "positions, cell: got shapes"),
         ({"cutoff": 0.0}, "cutoff, skin: got"),
         ({"cell": torch.zeros(1, 3, 3).double()}, "without volume"),
+        ({"cell": 1e-3 * torch.eye(3).double()[None]}, r"cell: got one of 2 atoms through which 8e\+09 images"),
+        ({"cell": torch.diag(torch.tensor([1.0, 1.0, 1e-300])).double()[None]}, "cell: got"),
         ({"positions": torch.full((1, 2, 3), torch.nan).double()}, "not finite"),
     ],
 )

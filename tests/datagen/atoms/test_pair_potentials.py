@@ -339,6 +339,10 @@ def test_a_mixture_agrees_with_lammps(truncation: str, style: str, has_inner: bo
 
 @pytest.mark.parametrize(("change", "text"), [
     ({"sigma": -1.0}, r"sigma: got -1.0, wanted positive"),
+    ({"epsilon": -0.01}, r"epsilon: got -0.01, wanted no negative number"),
+    ({"epsilon": "deep"}, r"epsilon: got deep, wanted a number"),
+    ({"sigma": [[1.0, 2.0], [2.0]]}, r"sigma: got .* wanted a number, or 1 rows of 1"),
+    ({"cutoff": None}, r"cutoff: got None, wanted a number"),
     ({"cutoff": 0.0}, r"cutoff: got 0.0, wanted a positive distance"),
     ({"epsilon": float("nan")}, r"epsilon: got nan, wanted a number, or 1 rows of 1"),
     ({"epsilon": [[1.0, 2.0], [2.0, 1.0]]}, r"epsilon: got .* as many as elements"),

@@ -62,7 +62,7 @@ def test_a_wrong_file_is_told_in_one_line(written, change, elements, message):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"path: got '.*none\.sw', wanted a parameter file; there is none"):
+    with pytest.raises(FileNotFoundError, match=r"potential file 'none\.sw' not found; looked at .*none\.sw"):
         read(tmp_path / "none.sw", ("A",), NAMES)
 
 

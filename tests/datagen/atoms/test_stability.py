@@ -137,6 +137,15 @@ def test_the_verdict_travels_with_the_data():
     assert record.extras["wave_vector"].shape == record.extras["normal"].shape == (1, 2, 3)
 
 
+def test_a_point_without_a_batch_is_judged_as_in_one():
+    law, F = argon(), named("hydro")(torch.tensor([0.01], dtype=torch.float64))
+    alone, together = assess(law, F[0]), assess(law, F)
+    assert alone.normal.shape == alone.wave_vector.shape == (3,)
+    assert float(alone.frequency_squared) == float(together.frequency_squared)
+    assert float(alone.acoustic_eigenvalue) == float(together.acoustic_eigenvalue)
+    assert bool(alone.stable)
+
+
 def test_tests_of_stability_change_no_stress_and_leave_points_without_answer_alone():
     law = argon()
     F = torch.stack([torch.eye(3), 1.01 * torch.eye(3), -torch.eye(3)]).double().flatten(-2)

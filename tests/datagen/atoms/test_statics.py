@@ -206,3 +206,15 @@ def test_the_inverse_of_the_placement_gives_the_fluctuation_back() -> None:
     F = (ONE + STRAIN).expand(3, 3, 3)
     x, _ = placed(F, X, h_0)
     torch.testing.assert_close(x @ inv(F).transpose(-1, -2), X, rtol=1e-13, atol=1e-13)
+
+
+def test_as_many_species_as_atoms_are_wanted() -> None:
+    x, h = torch.zeros(2, 1, 3).double(), 5 * torch.eye(3).double().expand(2, 3, 3)
+    with pytest.raises(ValueError, match=r"species: got shape \(2,\), wanted \(1,\), one for each atom"):
+        evaluate(SMOOTH, x, h, torch.zeros(2, dtype=torch.int64))
+
+
+def test_no_members_have_no_energy() -> None:
+    x, h = torch.zeros(0, 4, 3).double(), torch.zeros(0, 3, 3).double()
+    answer = evaluate(SMOOTH, x, h, torch.zeros(4, dtype=torch.int64))
+    assert [tuple(part.shape) for part in answer] == [(0,), (0, 4, 3), (0, 3, 3), (0, 4)]

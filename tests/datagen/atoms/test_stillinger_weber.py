@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from datagen.atoms.crystals import diamond
-from datagen.atoms.potential import Bonds
+from datagen.atoms.potential import Bonds, Potential
 from datagen.atoms.stillinger_weber import StillingerWeber
 from tests.datagen.atoms.oracle import potential_file
 from tests.datagen.atoms.triplets import agrees_with_lammps, answer, bonds_of
@@ -180,6 +180,8 @@ def test_two_elements_keep_the_promises_of_a_potential(two, close):
     close(two(bonds).gradient, written, 1e-12)
     hessian = two.hessian(bonds)
     close(hessian, hessian.mT, 1e-13)
+    moves = torch.randn(5, *bonds.vector.shape, generator=generator, dtype=torch.float64)
+    close(two.product(bonds, moves), Potential.product(two, bonds, moves), 1e-13)
     order = torch.randperm(7, generator=generator)
     mixed = bonds._replace(vector=bonds.vector[:, :, order], other=other[..., order])
     close(two(mixed).energy, two(bonds).energy, 1e-13)
