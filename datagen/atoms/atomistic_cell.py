@@ -11,7 +11,7 @@ from torch import Tensor
 from datagen.atoms.crystal import Crystal
 from datagen.atoms.crystals import stress_free
 from datagen.atoms.curvature import Curvature
-from datagen.atoms.homogeneous import SMALLEST_STRETCH, largest_stretch
+from datagen.atoms.homogeneous import SMALLEST_STRETCH
 from datagen.atoms.neighbours import Neighbours, neighbours, worn
 from datagen.atoms.potential import Potential
 from datagen.atoms.relaxation import FARTHEST, SKIN, relax, relax_cell
@@ -28,6 +28,7 @@ ROUNDING = 1e-13  # of the energy of the atoms
 NEWTON = 6  # steps; from a point on the branch nearby three or four are enough
 KICK = 0.01  # A
 FORK = 100  # times the tolerance do for a force where branches part, their energies differing by rounding
+GUESS = 1e-6  # of a drift: what it foretells is relaxed, and what it adds to the work is checked to a thousandth
 FEW = 60  # atoms up to which the stress-free cell is found with a stored second derivative
 MEMORY = 2**28  # bytes of bonds and their changes held at a time
 
@@ -48,10 +49,10 @@ class AtomisticCell(Law):
     On a smooth branch the energy changes by the work: where W_h, or its first term alone, equals the change within a
     thousandth of h/2 (|f_0| + |f_1|), that change IS the work and nothing is dissipated. Where it does not, where
     Newton's method loses the branch or where the curvature E_ww turns negative, the substep is halved, down to strains
-    of ``resolution``. There the atoms, shaken by 0.01 A, run downhill into the next valley, and h/2 (f_0 + f_1) less
-    the change of the energy, if that is positive, is dissipated with the verdict LEFT_BRANCH. Over a path work =
-    change of psi + dissipation, up to |f_1 - f_0| h/2 for each jump, first order in ``resolution``, and a thousandth
-    of the work; losses smaller than that are not seen.
+    of ``resolution``. There the atoms, shaken by 0.01 A, run downhill into a valley nearby (where there are several,
+    which one may depend on the steps), and h/2 (f_0 + f_1) less the change of the energy, if that is positive, is
+    dissipated with the verdict LEFT_BRANCH. Over a path work = change of psi + dissipation, up to |f_1 - f_0| h/2 for
+    each jump, first order in ``resolution``, and a thousandth of the work; losses smaller than that are not seen.
 
     UNSTABLE: the atoms rest on a saddle all the same. NOT_CONVERGED: they found no rest. det F <= 0
     answers INVERTED, a smallest stretch below a fifth CRUSHED. Q are the material axes (buffer ``orientation``).
@@ -59,7 +60,8 @@ class AtomisticCell(Law):
 
     Args:
         potential: with a force that is continuous at the cutoff.
-        crystal: the atoms of one cell, of any size against the cutoff.
+        crystal: the atoms of one cell, of any size against the cutoff, near rest: where grains meet too close or too
+            far apart there may be none (see ``closest`` and ``gap`` of `datagen.atoms.supercells.symmetric_tilt`).
         reference: "stress_free", atoms and cell are relaxed and the strain counts from there; or "as_given", the atoms
             are relaxed in the given cell, which may then bear stress at F = I.
         tolerance: on the largest force on an atom [eV/A].
@@ -154,15 +156,14 @@ class AtomisticCell(Law):
     @torch.no_grad()
     def _answer(self, strain: Tensor, state: Tensor, columns: list[int] | None) -> tuple[Step, Tensor]:
         self.check(strain, state)
-        batch = strain.shape[:-1]
+        batch, m = strain.shape[:-1], strain.shape[:-1].numel()
         F, old = strain.reshape(-1, 3, 3), state.reshape(-1, self.n_state)
-        Q = self.orientation.expand(*batch, 3, 3).reshape(-1, 3, 3)
+        deformed = (strain.unflatten(-1, (3, 3)) @ self.orientation).reshape(-1, 3, 3)
         verdict = self._prepared(strain, state).flatten()
-        m = len(F)
         psi, dissipation, stress, new = F.new_zeros(m), F.new_zeros(m), F.new_zeros(m, 3, 3), old.clone()
         tangent = F.new_zeros(m, 81) if columns is not None else F.new_zeros(0)
         for rows in self._chunks((verdict < FIRST_WITHOUT_ANSWER).nonzero()[:, 0]):
-            G = F[rows] @ Q[rows]
+            G = deformed[rows]
             E_0, w_0 = from_mandel(old[rows, :6]), old[rows, 6:].unflatten(-1, (-1, 3))
             E = 0.5 * (G.mT @ G - torch.eye(3, dtype=F.dtype, device=F.device))
             w, dissipation[rows], verdict[rows] = self._follow(E_0, E, w_0)
@@ -170,8 +171,6 @@ class AtomisticCell(Law):
             psi[rows] = MPA / self.volume * (at.energies.energy - self.energy_0)
             stress[rows] = MPA * first_piola(at.energies.virial, F[rows], self.volume)
             new[rows] = torch.cat([to_mandel(E), w.flatten(1)], -1)
-            saddle = torch.where(Curvature(self._linear(at)).stable, int(Verdict.GOOD), int(Verdict.UNSTABLE))
-            verdict[rows] = torch.maximum(verdict[rows], saddle.to(torch.int8))
             if columns is not None:
                 tangent[rows] = self._tangent(at, F[rows], columns).flatten(1)
         step = self.answer(
@@ -182,11 +181,12 @@ class AtomisticCell(Law):
 
     def _prepared(self, strain: Tensor, state: Tensor) -> Tensor:
         """The verdict (*b,) on the input."""
-        F = strain.unflatten(-1, (3, 3))
+        F, one = strain.unflatten(-1, (3, 3)), torch.eye(3, dtype=strain.dtype, device=strain.device)
         verdict = finite_verdict(torch.cat([strain, state], -1), det(F) <= 0, Verdict.INVERTED)
-        bad = (verdict >= FIRST_WITHOUT_ANSWER)[..., None, None]
-        kept = torch.where(bad, torch.eye(3, dtype=F.dtype, device=F.device), F).reshape(-1, 3, 3)
-        crushed = ~(1 / largest_stretch(inv(kept)) >= SMALLEST_STRETCH).reshape(verdict.shape)
+        bad = _wide(verdict >= FIRST_WITHOUT_ANSWER)
+        # The state's strain, too: between two that are not crushed none is.
+        C = torch.stack([F.mT @ F, one + 2 * from_mandel(state[..., :6])]) - SMALLEST_STRETCH**2 * one
+        crushed = (torch.linalg.cholesky_ex(torch.where(bad, one, C))[1] > 0).any(0)
         return torch.where(crushed, int(Verdict.CRUSHED), verdict).to(torch.int8)
 
     def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
@@ -222,37 +222,42 @@ class AtomisticCell(Law):
             done[rows] += torch.where(taken, torch.where(last, 1.0, step), 0.0)
             h[rows] = torch.minimum(torch.where(taken, 2.0, 0.5) * step, longest[rows]).clamp(min=shortest[rows])
             rows = rows[(done[rows] < 1) & ~(final & ~end.found)]
-        return here.w, lost, verdict
+        return here.w, lost, torch.where(here.stable, verdict, verdict.clamp(min=int(Verdict.UNSTABLE)))
 
     def _point(self, E: Tensor, dE: Tensor, w: Tensor, guess: Tensor, final: Tensor | None) -> _Point:
         """Atoms at rest at the strain E (m, 3, 3), and how they go on along dE.
 
         Newton's method from a guess; where it loses its way and this is the last chance, downhill from w.
         """
-        one = torch.eye(3, dtype=E.dtype, device=E.device)
-        F = torch.linalg.cholesky(one + 2 * E).mT  # any F of this strain will do
+        C = torch.eye(3, dtype=E.dtype, device=E.device) + 2 * E
+        F = torch.linalg.cholesky_ex(C)[0].mT  # any of this strain will do
         at, found = self._atoms(F, guess), torch.ones(len(w), dtype=torch.bool, device=w.device)
+        stable, linear = found.clone(), self._linear(at)
         if final is not None:
             at, found = self._settled(at)
-            found &= Curvature(self._linear(at)).stable
+            linear = self._linear(at)
+            stable = Curvature(linear).stable
+            found &= stable
             fallen = (final & ~found).nonzero()[:, 0]
             if len(fallen):
-                # Off a saddle, too, on which symmetry would hold them.
-                x, h = placed(F[fallen], self.reference + w[fallen] + self._kick(), self.lattice)
+                # Shaken, always alike, off a saddle on which symmetry would hold them.
+                noise = torch.randn(w[0].shape, generator=torch.Generator().manual_seed(0), dtype=w.dtype).to(w)
+                x, h = placed(F[fallen], self.reference + w[fallen] + KICK * (noise - noise.mean(0)), self.lattice)
                 relaxed = relax(self.potential, x, h, self.species, tolerance=self.tolerance, steps=3000)
                 at.x[fallen], found[fallen] = relaxed.positions, relaxed.force <= FORK * self.tolerance
                 at = self._evaluated(at.x, at.h)
+                linear = self._linear(at)
+                stable[fallen] = Curvature(self._linear(at.member(fallen))).stable
         back = inv(F)
         e = (back.mT @ dE @ back)[None]
-        linear = self._linear(at)
-        u, _ = Curvature(linear).solve(linear.strained(e))
+        u, _ = Curvature(linear).solve(linear.strained(e), GUESS)
         dS, S = linear.virial_change(e, u)[0], at.energies.virial
         slope = (S * e[0]).sum((1, 2)) / self.volume
         curvature = ((dS - 2 * e[0] @ S) * e[0]).sum((1, 2)) / self.volume
         drift = u[0] @ back.mT
         drift = torch.where(_wide(drift.flatten(1).isfinite().all(1)), drift, 0.0)
         energy, size = (part / self.volume for part in (at.energies.energy, at.energies.sites.abs().sum(-1)))
-        return _Point(at.x @ back.mT - self.reference, drift, energy, size, slope, curvature, found)
+        return _Point(at.x @ back.mT - self.reference, drift, energy, size, slope, curvature, found, stable)
 
     def _settled(self, at: _Atoms) -> tuple[_Atoms, Tensor]:
         """Newton's method at fixed cell, and whether it came to rest without meeting anything odd (m,)."""
@@ -261,8 +266,7 @@ class AtomisticCell(Law):
         for _ in range(NEWTON):
             if not len(going):
                 break
-            part = at.member(going)
-            u, stable = Curvature(self._linear(part)).solve(part.forces[None], 1e-4)
+            u, stable = Curvature(self._linear(at.member(going))).solve(at.forces[going][None], 1e-4)
             good = stable[0] & (_largest(u[0]) <= FARTHEST)  # what is no number is not good
             x[going] += torch.where(_wide(good), u[0], 0.0)
             at = self._evaluated(x, at.h, at.found)
@@ -283,11 +287,6 @@ class AtomisticCell(Law):
 
     def _linear(self, at: _Atoms) -> Linearised:
         return Linearised(self.potential, at.x, at.h, self.species, at.found)
-
-    def _kick(self) -> Tensor:
-        """Small displacements (n, 3) [A] without symmetry, always the same."""
-        noise = torch.randn(self.crystal.n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        return KICK * projected(noise, torch.ones_like(noise)).to(self.reference)
 
     def _tangent(self, at: _Atoms, F: Tensor, columns: list[int]) -> Tensor:
         """dP/dF (m, 9, 9) [MPa], the atoms following; columns that were not asked for are zero."""
@@ -374,6 +373,7 @@ class _Point(NamedTuple):
     slope: Tensor  # (m,) d energy/dt
     curvature: Tensor  # (m,) d2 energy/dt2 with relaxation
     found: Tensor  # (m,) bool, whether they are at rest
+    stable: Tensor  # (m,) bool, whether no direction of negative curvature is known
 
     def member(self, rows: Tensor) -> _Point:
         """Some members."""

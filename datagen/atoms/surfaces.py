@@ -13,6 +13,10 @@ S_abcd + tau_bd delta_ac, so S11 + S12 + tau for an equal strain of both axes. R
 rest at every strain, and the bulk is free of stress across the surface; unrelaxed, both follow the in-plane strain,
 without strain across.
 
+The slab is a stack of whole primitive cells, atoms of a basis together. Where that makes its two faces unlike, all is
+the mean of both; and where a plane can be cut in several ways, the places of the atoms in the cell decide: across
+(1 1 1) of `datagen.atoms.crystals.diamond` three bonds an atom are cut, across (1 1 -1) one.
+
 References:
     R. Shuttleworth, Proc. Phys. Soc. A 63 (1950) 444, doi:10.1088/0370-1298/63/5/302.
     R. E. Miller, V. B. Shenoy, Nanotechnology 11 (2000) 139, doi:10.1088/0957-4484/11/3/301 (surface elastic
@@ -51,6 +55,7 @@ class Surface(NamedTuple):
     elasticity: Tensor  # (3, 3) S_abcd in Mandel order 11 22 12, sqrt(2) on the shears [eV/A^2]
     slab: Crystal  # with its atoms where they were in the end
     force: Tensor  # () largest force on an atom that is left [eV/A]
+    stable: Tensor  # () bool, whether no negative curvature is found there: else it would reconstruct
 
     @property
     def in_joule(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,7 +110,7 @@ def surface(
                 f"crystal: got a surface whose atoms find no rest, {float(rest.force[0]):.3g} eV/A are left"
             )
         x = rest.positions
-    energy, first, second, force = _derivatives(potential, x, h, species, relaxed)
+    energy, first, second, at = _derivatives(potential, x, h, species, relaxed)
     own = upright.positions[None], upright.lattice[None], potential.species(upright.elements)
     energy_b, first_b, second_b, _ = _derivatives(potential, *own, relaxed)
     many = thick.n / upright.n
@@ -116,25 +121,30 @@ def surface(
     S = (second[IN_PLANE][:, IN_PLANE] - many * second_b) / (2 * area)
     shear = tau[2] / 2**0.5
     stress = torch.stack([torch.stack([tau[0], shear]), torch.stack([shear, tau[1]])])
-    return Surface(gamma, stress, S, Crystal(h[0], x[0], thick.elements), force)
+    return Surface(gamma, stress, S, Crystal(h[0], x[0], thick.elements), *at)
 
 
 def _derivatives(
     potential: Potential, x: Tensor, h: Tensor, species: Tensor, relaxed: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Energy (), its first (6,) and second (6, 6) derivatives by Green-Lagrange strain (Mandel) [eV], largest force."""
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Energy (), its first (6,) and second (6, 6) derivatives by Green-Lagrange strain (Mandel) [eV].
+
+    And the largest force, and whether the atoms rest in a valley.
+    """
     found = neighbours(x, h, potential.cutoff)
     at = evaluate(potential, x, h, species, found)
     linear = Linearised(potential, x, h, species, found)
+    curvature = Curvature(linear)
     e = from_mandel(torch.eye(6, dtype=x.dtype))[:, None]
     u = torch.zeros(6, *x.shape, dtype=x.dtype)
     if relaxed:
-        u, _ = Curvature(linear).solve(linear.strained(e), 1e-11)
+        u, _ = curvature.solve(linear.strained(e), 1e-11)
     S = at.virial
     # With x -> F x and F = sqrt(1 + 2 E) = 1 + E - E^2/2 the second Piola stress F^-1 S F^-T changes by this.
     change = linear.virial_change(e, u) - e @ S - S @ e
     second = to_mandel(change[:, 0])
-    return at.energy[0], to_mandel(S[0]), 0.5 * (second + second.mT), at.forces.norm(dim=-1).max()
+    state = at.forces.norm(dim=-1).max(), curvature.stable[0]
+    return at.energy[0], to_mandel(S[0]), 0.5 * (second + second.mT), state
 
 
 def _condensed(second: Tensor) -> Tensor:

@@ -247,6 +247,33 @@ def test_a_strain_beyond_any_answer_says_so(holed: AtomisticCell) -> None:
     assert step.stress[1:].isnan().all()
 
 
+def test_a_state_that_is_crushed_spoils_no_other_member(holed: AtomisticCell) -> None:
+    F, state = sheared(0.01).expand(2, 9), holed.initial_state(2)
+    state[1, 0] = -0.6  # a Green-Lagrange strain is more than -1/2
+    step = holed(F, state, 1.0)
+    assert step.verdict.tolist() == [Verdict.GOOD, Verdict.CRUSHED]
+    assert bool(step.psi[0].isfinite())
+    assert bool(step.psi[1].isnan())
+
+
+def test_atoms_that_find_no_rest_have_no_answer() -> None:
+    law = AtomisticCell(ARGON, vacancy(supercell(fcc(5.27, "Ar"), 2)), resolution=0.05)
+    law.tolerance = 0.0  # none can
+    step = law(strains(1), law.initial_state(1), 1.0)
+    assert step.verdict.tolist() == [Verdict.NOT_CONVERGED]
+    assert all(bool(part.isnan().all()) for part in (step.psi, step.stress, step.dissipation, step.state))
+
+
+def test_a_call_leaves_its_arguments_alone_and_is_repeated_to_the_last_bit(holed: AtomisticCell) -> None:
+    F, state = sheared(0.3), holed.initial_state(1)
+    once = holed(F, state, 1.0)
+    again = holed(F, state, 1.0)
+    assert torch.equal(F, sheared(0.3))
+    assert torch.equal(state, holed.initial_state(1))
+    for a, b in zip(once[:5], again[:5], strict=True):
+        assert torch.equal(a, b)
+
+
 def test_material_axes_turn_the_cell(holed: AtomisticCell) -> None:
     Q = random_rotation(generator=torch.Generator().manual_seed(2))
     F = strains(1, size=0.02)
