@@ -13,7 +13,7 @@ from datagen.atoms.crystals import stress_free
 from datagen.atoms.curvature import Curvature
 from datagen.atoms.homogeneous import SMALLEST_STRETCH
 from datagen.atoms.neighbours import Neighbours, neighbours, worn
-from datagen.atoms.potential import Potential
+from datagen.atoms.potential import Potential, check_law
 from datagen.atoms.relaxation import FARTHEST, SKIN, relax, relax_cell
 from datagen.atoms.response import projected
 from datagen.atoms.statics import Energies, Linearised, evaluate, first_piola, placed
@@ -22,7 +22,6 @@ from datagen.laws.law import Law, Measure, Step, finite_verdict
 from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
 from datagen.tensors import det, from_mandel, inv, to_mandel
 
-REFERENCES = ("stress_free", "as_given")
 BALANCE = 1e-3  # of a substep's work: so well must work and stored energy agree on a smooth branch
 ROUNDING = 1e-13  # of the energy of the atoms
 NEWTON = 6  # steps; from a point on the branch nearby three or four are enough
@@ -103,13 +102,7 @@ class AtomisticCell(Law):
         resolution: float = 1e-5,
     ) -> None:
         super().__init__()
-        if not potential.continuous_force:
-            raise ValueError(
-                f"potential: got a {type(potential).__name__} whose force jumps at the cutoff, wanted a continuous "
-                'one, for example truncation="force_shifted"'
-            )
-        if reference not in REFERENCES:
-            raise ValueError(f"reference: got {reference!r}, wanted {' or '.join(REFERENCES)}")
+        check_law(potential, reference)
         if not (tolerance > 0 and 0 < resolution <= max_step):
             raise ValueError(
                 f"tolerance, max_step, resolution: got {tolerance}, {max_step}, {resolution}, wanted tolerance > 0 and "

@@ -12,13 +12,12 @@ from datagen.atoms.crystal import Crystal
 from datagen.atoms.crystals import stress_free
 from datagen.atoms.homogeneous import Deformed, Homogeneous, answerable
 from datagen.atoms.phonons import Vibrations
-from datagen.atoms.potential import Potential
+from datagen.atoms.potential import Potential, check_law
 from datagen.atoms.units import MPA
 from datagen.laws.ellipticity import lowest_acoustic_eigenvalue
 from datagen.laws.law import Extra, Law, Measure, Step
 from datagen.laws.verdict import FIRST_WITHOUT_ANSWER, Verdict
 
-REFERENCES = ("stress_free", "as_given")
 TESTS = (None, "elastic", "phonon")
 _EXTRAS = {
     "acoustic_eigenvalue": Extra((), "MPa", "lowest eigenvalue of the acoustic tensor over all directions"),
@@ -90,15 +89,8 @@ class CauchyBorn(Law):
         refine: bool = True,
     ) -> None:
         super().__init__()
-        if not potential.continuous_force:
-            raise ValueError(
-                f"potential: got a {type(potential).__name__} whose force jumps at the cutoff, wanted a continuous "
-                'one, for example truncation="force_shifted"'
-            )
-        if reference not in REFERENCES:
-            raise ValueError(f"reference: got {reference!r}, wanted {' or '.join(REFERENCES)}")
-        if stability not in TESTS:
-            raise ValueError(f"stability: got {stability!r}, wanted None, 'elastic' or 'phonon'")
+        check_law(potential, reference)
+        self.extras = _extras(stability)
         self.stability, self.clamped, self.grid, self.refine = stability, clamped, grid, refine
         self.potential = potential
         self.crystal = stress_free(crystal, potential) if reference == "stress_free" else crystal
@@ -107,8 +99,6 @@ class CauchyBorn(Law):
         self._vibrations = Vibrations(self._lattice, grid, refine)
         start = self._lattice.relaxed(torch.eye(3, dtype=torch.float64)[None])
         self.register_buffer("energy_0", start.energy[0].detach())
-        names = {None: 0, "elastic": 2, "phonon": 4}[stability]
-        self.extras = dict(list(_EXTRAS.items())[:names])
 
     @property
     def density(self) -> float:
@@ -117,14 +107,12 @@ class CauchyBorn(Law):
 
     def testing(self, stability: str | None, grid: int | None = None, refine: bool | None = None) -> Self:
         """The same law with other tests of stability."""
-        if stability not in TESTS:
-            raise ValueError(f"stability: got {stability!r}, wanted None, 'elastic' or 'phonon'")
         other = self.with_buffers()
+        other.extras = _extras(stability)
         other.stability = stability
         other.grid = self.grid if grid is None else grid
         other.refine = self.refine if refine is None else refine
         other._vibrations = Vibrations(self._lattice, other.grid, other.refine)
-        other.extras = dict(list(_EXTRAS.items())[: TESTS.index(stability) * 2])
         return other
 
     def forward(self, strain: Tensor, state: Tensor, dt: Tensor | float, parameters: Tensor | None = None) -> Step:
@@ -211,3 +199,10 @@ class CauchyBorn(Law):
         extras["acoustic_eigenvalue"][alive], extras["normal"][alive] = value, normal
         soft = extras["acoustic_eigenvalue"] <= 0
         return extras, torch.where(soft, warning.clamp(min=int(Verdict.ELASTICALLY_UNSTABLE)), warning)
+
+
+def _extras(stability: str | None) -> dict[str, Extra]:
+    """What the tests of stability add to an answer; raises ValueError for tests that there are not."""
+    if stability not in TESTS:
+        raise ValueError(f"stability: got {stability!r}, wanted None, 'elastic' or 'phonon'")
+    return dict(list(_EXTRAS.items())[: 2 * TESTS.index(stability)])

@@ -88,6 +88,21 @@ class Potential(torch.nn.Module):
         return torch.tensor([self.elements.index(name) for name in elements], dtype=torch.int64)
 
 
+REFERENCES = ("stress_free", "as_given")
+"""What the strain of a law made of atoms counts from: the stress-free cell near the one given, or that one."""
+
+
+def check_law(potential: Potential, reference: str) -> None:
+    """Raise ValueError for a potential whose energy has no derivative at the cutoff, and for an unknown reference."""
+    if not potential.continuous_force:
+        raise ValueError(
+            f"potential: got a {type(potential).__name__} whose force jumps at the cutoff, wanted a continuous one, "
+            'for example truncation="force_shifted"'
+        )
+    if reference not in REFERENCES:
+        raise ValueError(f"reference: got {reference!r}, wanted {' or '.join(REFERENCES)}")
+
+
 def lengths(vector: Tensor) -> Tensor:
     """|r| (*b) of bonds (*b, 3)."""
     x, y, z = vector.unbind(-1)
